@@ -1,0 +1,1 @@
+"""Images to bytes and back: models, entropy coding, frames, checkpoints, baselines, metrics."""

@@ -1,0 +1,192 @@
+"""Integer probability tables and the range coder over them (docs/format.md, "Payload").
+
+The coder is constriction's; the tables are ours, exact integers on both sides, and so is the
+termination, which saves the 2 to 4 bytes that a word-aligned end costs.
+"""
+
+import hashlib
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import constriction
+import numpy as np
+import numpy.typing as npt
+
+from kompakt_codec.errors import CheckpointError, CorruptStreamError, InvalidStreamError
+
+PRECISION = 24
+MAX_TABLE_LENGTH = 4096
+MAX_SYMBOLS = 1 << 26
+
+Symbols = npt.NDArray[np.int16]
+Frequencies = npt.NDArray[np.uint32]
+LatentShape = tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntropyTables:
+    """One table of integer frequencies for each channel of the latents.
+
+    ``shape`` is (C, h, w). ``minimums`` holds C integers, the least symbol of each channel, and
+    ``frequencies`` C arrays of uint32, each >= 1 and with the sum 2**24.
+
+    Raises CheckpointError if they do not fit each other.
+    """
+
+    shape: LatentShape
+    minimums: Sequence[int]
+    frequencies: Sequence[Frequencies]
+
+    def __post_init__(self) -> None:
+        channels = self.shape[0]
+        if min(self.shape) < 1 or self.num_symbols > MAX_SYMBOLS:
+            raise CheckpointError(f"latents of shape {self.shape} are out of range")
+        if len(self.minimums) != channels or len(self.frequencies) != channels:
+            raise CheckpointError(f"{channels} channels need as many minimums and tables")
+        for minimum, table in zip(self.minimums, self.frequencies, strict=True):
+            _check_table(minimum, table)
+
+    @property
+    def num_symbols(self) -> int:
+        """Symbols in one image: C * h * w."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @cached_property
+    def fingerprint(self) -> bytes:
+        """SHA-256 of the entropy path, 32 bytes (docs/format.md, "Fingerprint")."""
+        digest = hashlib.sha256(b"kompakt entropy path 1\0" + struct.pack("<3I", *self.shape))
+        for minimum, table in zip(self.minimums, self.frequencies, strict=True):
+            digest.update(struct.pack("<iI", minimum, len(table)))
+            digest.update(table.astype("<u4").tobytes())
+        return digest.digest()
+
+    def clip(self, latents: npt.NDArray[np.float32]) -> Symbols:
+        """Round latents (N, C, h, w) to the nearest symbols that the tables hold."""
+        low = np.asarray(self.minimums, np.float32)[:, None, None]
+        high = low + np.asarray([len(t) - 1 for t in self.frequencies], np.float32)[:, None, None]
+        return np.clip(np.rint(latents), low, high).astype(np.int16)
+
+
+def _check_table(minimum: int, table: Frequencies) -> None:
+    if table.dtype != np.uint32 or table.ndim != 1 or not 1 <= len(table) <= MAX_TABLE_LENGTH:
+        raise CheckpointError(f"a table holds 1 to {MAX_TABLE_LENGTH} uint32 frequencies")
+    if minimum < -(1 << 15) or minimum + len(table) > 1 << 15:
+        raise CheckpointError(f"symbols from {minimum} on do not fit 16 bits")
+    if table.min() < 1 or int(table.sum(dtype=np.uint64)) != 1 << PRECISION:
+        raise CheckpointError(f"a table's frequencies must be >= 1 with the sum 2**{PRECISION}")
+
+
+class SymbolCoder:
+    """The two inverse functions between one image's symbols and a payload."""
+
+    def __init__(self, tables: EntropyTables) -> None:
+        self.tables = tables
+        self._run_length = tables.shape[1] * tables.shape[2]
+        self._models = [_coder_model(table) for table in tables.frequencies]
+        self._max_payload = 8 + 3 * tables.num_symbols
+
+    def encode(self, symbols: Symbols) -> bytes:
+        """Code int16 symbols of shape (C, h, w), each within its table."""
+        encoder = constriction.stream.queue.RangeEncoder()
+        rows = symbols.reshape(len(self._models), self._run_length)
+        indices = rows - np.asarray(self.tables.minimums, np.int32)[:, None]
+        if self._run_length == 1:  # plain integers cost a fifth of one-element arrays
+            for index, model in zip(indices[:, 0].tolist(), self._models, strict=True):
+                if model is not None:
+                    encoder.encode(index, model)
+        else:
+            for row, model in zip(indices, self._models, strict=True):
+                if model is not None:
+                    encoder.encode(row, model)
+        return _terminate(encoder)
+
+    def decode(self, payload: bytes) -> Symbols:
+        """Recover symbols (C, h, w) from a payload; most bytes give some symbols, right or wrong.
+
+        Raises InvalidStreamError for a payload longer than any encoder writes, CorruptStreamError
+        for one that no symbols lead to.
+        """
+        if len(payload) > self._max_payload:
+            raise InvalidStreamError(
+                f"a payload of {len(payload)} bytes is over the model's {self._max_payload}"
+            )
+        words = np.frombuffer(payload + bytes(-len(payload) % 4), ">u4").astype(np.uint32)
+        decoder = constriction.stream.queue.RangeDecoder(words)
+        try:
+            indices = self._decode_indices(decoder)
+        except AssertionError as exc:  # constriction's word for a number outside every symbol
+            raise CorruptStreamError("no symbols lead to this payload") from exc
+        symbols = indices + np.asarray(self.tables.minimums, np.int32)[:, None]
+        return symbols.astype(np.int16).reshape(self.tables.shape)
+
+    def _decode_indices(
+        self, decoder: constriction.stream.queue.RangeDecoder
+    ) -> npt.NDArray[np.int32]:
+        if self._run_length == 1:
+            flat = [0 if m is None else decoder.decode(m) for m in self._models]
+            return np.asarray(flat, np.int32)[:, None]
+        indices = np.zeros((len(self._models), self._run_length), np.int32)
+        for row, model in zip(indices, self._models, strict=True):
+            if model is not None:
+                row[:] = decoder.decode(model, self._run_length)
+        return indices
+
+
+def _coder_model(table: Frequencies) -> constriction.stream.model.Categorical | None:
+    """The table for constriction, or None if it has one symbol, which needs no coding.
+
+    constriction gives each symbol one slot and shares out the rest in proportion to float64
+    weights. Weights of frequency - 1 have the sum 2**24 - n, so its scale is exactly 1 and all
+    its arithmetic is on small integers: the table that it uses is this one, bit for bit.
+    """
+    if len(table) == 1:
+        return None
+    weights = table.astype(np.float64) - 1.0
+    return constriction.stream.model.Categorical(weights, perfect=False)
+
+
+def _terminate(encoder: constriction.stream.queue.RangeEncoder) -> bytes:
+    """The shortest payload in the encoder's final interval (docs/format.md, "Termination")."""
+    num_words, (lower, span) = encoder.pos()
+    words = encoder.get_compressed().astype(">u4").tobytes()
+    grid_bits = 32 * (num_words + 2)
+    emitted = int.from_bytes(words[: 4 * num_words], "big")
+    low = (emitted << 64) | lower
+    sealed = _on_grid(words, grid_bits)
+    if not low <= sealed < low + span:
+        # constriction held words back for a carry that its seal then resolved upwards.
+        low -= 1 << 64
+    last = low + span - 1
+    num_bytes = max(0, (grid_bits - (low ^ last).bit_length()) // 8)
+    while True:
+        shift = grid_bits - 8 * num_bytes
+        value = -(-low >> shift)
+        if value << shift <= last:
+            return bytes(value.to_bytes(num_bytes, "big").rstrip(b"\0"))
+        num_bytes += 1
+
+
+def _on_grid(words: bytes, grid_bits: int) -> int:
+    shift = grid_bits - 8 * len(words)
+    value = int.from_bytes(words, "big")
+    return value << shift if shift >= 0 else value >> -shift
+
+
+def frequencies_from_counts(counts: npt.NDArray[np.int64]) -> Frequencies:
+    """Quantise symbol counts (n,) to frequencies >= 1 with the sum 2**24, uint32.
+
+    Every symbol first gets one slot, so that none is impossible; the rest is shared out by
+    largest remainder, which keeps the loss against the ideal code below 2**-12 bits a symbol.
+    """
+    num_symbols = len(counts)
+    if not 1 <= num_symbols <= MAX_TABLE_LENGTH or counts.min() < 0 or counts.sum() < 1:
+        raise ValueError(f"counts must be >= 0, not all 0, and 1 to {MAX_TABLE_LENGTH} long")
+    free = (1 << PRECISION) - num_symbols
+    share = counts * free
+    floors = share // counts.sum()
+    remainders = share - floors * counts.sum()
+    missing = free - int(floors.sum())
+    floors[np.argsort(-remainders, kind="stable")[:missing]] += 1
+    return np.asarray(floors + 1, np.uint32)

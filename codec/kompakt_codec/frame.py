@@ -1,0 +1,135 @@
+"""Frames: what stands around a payload (docs/format.md, "Frame")."""
+
+import enum
+import struct
+from dataclasses import dataclass
+
+from kompakt_codec.crc import crc32c
+from kompakt_codec.entropy import Symbols
+from kompakt_codec.errors import CorruptStreamError, InvalidStreamError, UnsupportedVersionError
+
+MAGIC = b"\xcbKP"
+VERSION = 1
+FINGERPRINT_PREFIX_BYTES = 4
+MAX_DIMENSION = (1 << 21) - 1  # what a varint of 3 bytes holds
+
+_HAS_SHAPE = 0x10
+_MODE_MASK = 0x0F
+
+
+class Profile(enum.Enum):
+    """How much a frame says of itself."""
+
+    FILE = "file"
+    EMBEDDED = "embedded"
+
+
+_CHECK_BYTES = {Profile.FILE: 4, Profile.EMBEDDED: 1}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """A frame taken apart, its payload not yet decoded."""
+
+    profile: Profile
+    fingerprint_prefix: bytes | None
+    """4 bytes; None in the embedded profile."""
+    head_and_shape: bytes
+    size: tuple[int, int] | None
+    """(height, width) in pixels if the frame says it."""
+    payload: bytes
+    check: bytes
+
+    def verify(self, fingerprint: bytes, symbols: Symbols) -> None:
+        """Raise CorruptStreamError unless the check matches the decoded symbols."""
+        if _check(self.profile, fingerprint, self.head_and_shape, symbols) != self.check:
+            raise CorruptStreamError("the check does not match: the stream was cut or changed")
+
+
+def pack_frame(
+    payload: bytes,
+    symbols: Symbols,
+    fingerprint: bytes,
+    *,
+    profile: Profile,
+    size: tuple[int, int] | None = None,
+) -> bytes:
+    """Frame a payload; ``size`` (height, width) only for a model that accepts several."""
+    head = VERSION << 5 | (_HAS_SHAPE if size else 0)
+    head_and_shape = bytes([head]) + b"".join(_varint(n) for n in size or ())
+    opening = MAGIC if profile is Profile.FILE else b""
+    prefix = fingerprint[:FINGERPRINT_PREFIX_BYTES] if profile is Profile.FILE else b""
+    check = _check(profile, fingerprint, head_and_shape, symbols)
+    return opening + head_and_shape[:1] + prefix + head_and_shape[1:] + payload + check
+
+
+def parse_frame(data: bytes, profile: Profile) -> Frame:
+    """Take a frame apart.
+
+    Raises InvalidStreamError or UnsupportedVersionError.
+    """
+    in_file = profile is Profile.FILE
+    start = len(MAGIC) if in_file else 0
+    body = start + 1 + (FINGERPRINT_PREFIX_BYTES if in_file else 0)
+    end = len(data) - _CHECK_BYTES[profile]
+    if in_file and not data.startswith(MAGIC):
+        raise InvalidStreamError(_describe_foreign(data))
+    if body > end:
+        raise InvalidStreamError(f"{len(data)} bytes are too few for a {profile.value} frame")
+    head = data[start]
+    if head >> 5 != VERSION:
+        raise UnsupportedVersionError(f"frame version {head >> 5} is not supported, only {VERSION}")
+    if head & _MODE_MASK:
+        raise UnsupportedVersionError(f"frame mode {head & _MODE_MASK} is not supported")
+    size, position = _read_size(data, body, end) if head & _HAS_SHAPE else (None, body)
+    return Frame(
+        profile=profile,
+        fingerprint_prefix=data[start + 1 : body] if in_file else None,
+        head_and_shape=data[start : start + 1] + data[body:position],
+        size=size,
+        payload=data[position:end],
+        check=data[end:],
+    )
+
+
+def _check(profile: Profile, fingerprint: bytes, head_and_shape: bytes, symbols: Symbols) -> bytes:
+    value = crc32c(fingerprint, head_and_shape, symbols.astype("<i2", copy=False).tobytes())
+    return struct.pack("<I", value)[: _CHECK_BYTES[profile]]
+
+
+def _describe_foreign(data: bytes) -> str:
+    if not data:
+        return "the stream is empty"
+    return "not a Kompakt file: it does not begin with the magic bytes CB 4B 50"
+
+
+def _varint(value: int) -> bytes:
+    if not 0 < value <= MAX_DIMENSION:
+        raise ValueError(f"a dimension must be from 1 to {MAX_DIMENSION}, not {value}")
+    groups = []
+    while value > 0x7F:
+        groups.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*groups, value])
+
+
+def _read_size(data: bytes, position: int, end: int) -> tuple[tuple[int, int], int]:
+    height, position = _read_dimension(data, position, end)
+    width, position = _read_dimension(data, position, end)
+    return (height, width), position
+
+
+def _read_dimension(data: bytes, position: int, end: int) -> tuple[int, int]:
+    value = 0
+    for shift in (0, 7, 14):
+        if position >= end:
+            break
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte & 0x80:
+            continue
+        if byte == 0:  # a superfluous last group, or the value 0
+            break
+        return value, position
+    raise InvalidStreamError("the shape is malformed")

@@ -1,0 +1,47 @@
+"""The models: one file each, one line each in ``MODELS``.
+
+Names are written into checkpoints: an entry may be added, never renamed.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from kompakt_codec.errors import CheckpointError
+from kompakt_codec.models._base import ImageSpec, TransformModel
+from kompakt_codec.models.ae import AEConfig, Autoencoder
+from kompakt_codec.models.vae import VAEConfig, VAEOutput, VariationalAutoencoder
+
+MODELS: dict[str, type[Autoencoder] | type[VariationalAutoencoder]] = {
+    "ae": Autoencoder,
+    "vae": VariationalAutoencoder,
+}
+
+__all__ = [
+    "MODELS",
+    "AEConfig",
+    "Autoencoder",
+    "ImageSpec",
+    "TransformModel",
+    "VAEConfig",
+    "VAEOutput",
+    "VariationalAutoencoder",
+    "build_model",
+]
+
+
+def build_model(
+    architecture: str, spec: ImageSpec, config: Mapping[str, Any]
+) -> Autoencoder | VariationalAutoencoder:
+    """Build a model with fresh weights from its name in ``MODELS`` and its config's fields.
+
+    Raises CheckpointError for a name or field that does not exist, or a value out of range.
+    """
+    model_class: Any = MODELS.get(architecture)
+    if model_class is None:
+        raise CheckpointError(f"unknown architecture {architecture!r}; known: {', '.join(MODELS)}")
+    try:
+        config_object = model_class.config_class(**config)
+    except (TypeError, ValueError) as exc:
+        raise CheckpointError(f"{architecture} config {dict(config)}: {exc}") from exc
+    model: Autoencoder | VariationalAutoencoder = model_class(spec, config_object)
+    return model
