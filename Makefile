@@ -1,0 +1,72 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PROTO := proto/kompakt/v1/compression.proto
+PACKAGES := codec client service training
+CONTRACT := tests/golden/compression-v1.binpb
+
+# Data that lies beside the checkout is used if it is there; nothing depends on it.
+ifneq ($(wildcard ../shared/data),)
+export KOMPAKT_DATA_DIR ?= $(abspath ../shared/data)
+endif
+
+.PHONY: help setup demo test lint format types proto proto-lint report build clean distclean
+
+help:  ## Show this help
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(VENV)/.complete  ## Create .venv with everything
+
+$(VENV)/.complete: pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "kompakt: $(PYTHON) not found; set PYTHON=" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "kompakt: Python 3.11 or newer is needed; set PYTHON=" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: setup  ## Serve the default checkpoints, compress real digits, compare, draw
+	$(BIN)/python examples/demo.py --out demo-out
+
+test: setup lint types  ## Run the whole suite: lint, types, tests
+	$(BIN)/pytest
+
+lint: setup proto-lint  ## Check style, import directions and the contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/hadolint Dockerfile
+
+format: setup  ## Format the code
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+types: setup  ## Check types (mypy --strict)
+	$(BIN)/mypy
+
+PROTOC = $(BIN)/python -m grpc_tools.protoc -Iproto \
+	-I$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+
+proto: setup  ## Generate the stubs from the contract
+	PATH="$(abspath $(BIN)):$$PATH" $(PROTOC) --python_out=proto --grpc_python_out=proto \
+		--mypy_out=quiet:proto --mypy_grpc_out=quiet:proto $(PROTO)
+
+proto-lint: setup  ## Lint the contract, and compare it with the released one
+	@mkdir -p build
+	$(PROTOC) --include_imports --include_source_info --descriptor_set_out=build/contract.binpb $(PROTO)
+	$(BIN)/buf lint build/contract.binpb --path kompakt/v1
+	$(BIN)/buf breaking build/contract.binpb --against $(CONTRACT) --path kompakt/v1
+
+report: setup  ## Train or reuse both models and write the paper's comparison to report-out/
+	$(BIN)/kompakt report --out report-out
+
+build: setup  ## Build the wheel into dist/
+	$(BIN)/python -m build --wheel --no-isolation
+
+distclean: clean  ## Remove .venv too
+	rm -rf $(VENV)
+
+clean:  ## Remove what was built, not .venv
+	rm -rf build dist demo-out report-out .mypy_cache .ruff_cache .pytest_cache .hypothesis

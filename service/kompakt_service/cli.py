@@ -1,0 +1,73 @@
+"""``kompakt serve``."""
+
+import argparse
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from prometheus_client import disable_created_metrics
+
+from kompakt_codec.errors import CheckpointError
+from kompakt_service.logs import configure_logging
+from kompakt_service.server import Server, StartError
+from kompakt_service.settings import Settings, SettingsError, load_settings, name_of_flag
+
+
+def main(argv: list[str]) -> int:
+    """Serve until SIGTERM or SIGINT. Returns the exit status."""
+    arguments = vars(_parser().parse_args(argv))
+    config_file = arguments.pop("config")
+    flags = {name: value for name, value in arguments.items() if value is not None}
+    disable_created_metrics()  # a second series for each counter that no dashboard reads
+    try:
+        settings = load_settings(flags, config_file)
+        configure_logging(settings.log_level, settings.log_format)
+        server = Server(settings)
+        server.start()
+    except (SettingsError, CheckpointError, StartError) as exc:
+        print(f"kompakt serve: {exc}", file=sys.stderr)
+        return 2 if isinstance(exc, SettingsError) else 1
+    _serve(server, settings)
+    return 0
+
+
+def _serve(server: Server, settings: Settings) -> None:
+    """Wait for a signal, then drain and stop; a second signal cuts the waiting short."""
+    signals: list[int] = []
+    first, second = threading.Event(), threading.Event()
+
+    def on_signal(number: int, _: object) -> None:
+        signals.append(number)
+        (second if first.is_set() else first).set()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    first.wait()
+    server.drain()
+    if signals[0] == signal.SIGTERM:
+        second.wait(settings.drain_seconds)
+    server.stop(0.0 if second.is_set() else settings.grace_seconds)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kompakt serve",
+        description="Load every checkpoint of a directory and serve it over gRPC.",
+        epilog="A setting comes from its flag, else from the environment (KOMPAKT_PORT for "
+        "--port), else from the file, else it has its default.",
+    )
+    parser.add_argument("--config", type=Path, help="TOML file of settings, such as port = 50051")
+    for name, field in Settings.model_fields.items():
+        shown = "" if field.default in ("", None) else f" (default: {_shown(field.default)})"
+        parser.add_argument(
+            name_of_flag(name),
+            dest=name,
+            metavar=name.rpartition("_")[2].upper(),
+            help=f"{field.description}{shown}".replace("%", "%%"),
+        )
+    return parser
+
+
+def _shown(default: object) -> str:
+    return "those in the package" if isinstance(default, Path) else str(default)

@@ -1,0 +1,85 @@
+"""The service's errors, and the one table from reasons to gRPC status codes."""
+
+from collections.abc import Mapping
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+from kompakt_codec.errors import CodecError
+
+DOMAIN = "kompakt.v1"
+DETAILS_KEY = "grpc-status-details-bin"
+
+STATUS_CODES: Mapping[str, grpc.StatusCode] = {
+    "NO_IMAGES": grpc.StatusCode.INVALID_ARGUMENT,
+    "TOO_MANY_IMAGES": grpc.StatusCode.INVALID_ARGUMENT,
+    "INVALID_FIELD": grpc.StatusCode.INVALID_ARGUMENT,
+    "INVALID_IMAGE": grpc.StatusCode.INVALID_ARGUMENT,
+    "UNSUPPORTED_IMAGE": grpc.StatusCode.INVALID_ARGUMENT,
+    "WRONG_SIZE": grpc.StatusCode.INVALID_ARGUMENT,
+    "IMAGE_TOO_LARGE": grpc.StatusCode.INVALID_ARGUMENT,
+    "INVALID_STREAM": grpc.StatusCode.INVALID_ARGUMENT,
+    "CORRUPT_STREAM": grpc.StatusCode.DATA_LOSS,
+    "MODEL_MISMATCH": grpc.StatusCode.FAILED_PRECONDITION,
+    "UNSUPPORTED_VERSION": grpc.StatusCode.UNIMPLEMENTED,
+    "BASELINE_UNAVAILABLE": grpc.StatusCode.UNIMPLEMENTED,
+    "UNKNOWN_MODEL": grpc.StatusCode.NOT_FOUND,
+    "QUEUE_FULL": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "DEADLINE_EXCEEDED": grpc.StatusCode.DEADLINE_EXCEEDED,
+    "CANCELLED": grpc.StatusCode.CANCELLED,
+    "SHUTTING_DOWN": grpc.StatusCode.UNAVAILABLE,
+    "INTERNAL_ERROR": grpc.StatusCode.INTERNAL,
+}
+
+
+class ServiceError(Exception):
+    """A call or an item cannot be served; ``reason`` is one of ``STATUS_CODES``."""
+
+    def __init__(
+        self,
+        reason: str,
+        message: str,
+        *,
+        field: str = "",
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.field = field
+        self.retry_after_seconds = retry_after_seconds
+
+
+def to_status(error: CodecError | ServiceError) -> status_pb2.Status:
+    """The google.rpc.Status of an error, with ErrorInfo and what else helps the caller."""
+    details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)]
+    status = status_pb2.Status(
+        code=STATUS_CODES[error.reason].value[0],
+        message=str(error),
+        details=[_pack(detail) for detail in details],
+    )
+    if isinstance(error, ServiceError):
+        _add_hints(status, error)
+    return status
+
+
+def _add_hints(status: status_pb2.Status, error: ServiceError) -> None:
+    if error.field:
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=error.field, description=str(error)
+        )
+        status.details.append(_pack(error_details_pb2.BadRequest(field_violations=[violation])))
+    if error.retry_after_seconds is not None:
+        delay = duration_pb2.Duration()
+        delay.FromNanoseconds(int(error.retry_after_seconds * 1e9))
+        status.details.append(_pack(error_details_pb2.RetryInfo(retry_delay=delay)))
+
+
+def _pack(
+    message: error_details_pb2.ErrorInfo
+    | error_details_pb2.BadRequest
+    | error_details_pb2.RetryInfo,
+) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed

@@ -1,0 +1,216 @@
+"""Evaluate: models and baselines on the same pixels, measured on real streams and real files."""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from kompakt.v1 import compression_pb2 as pb
+from kompakt_codec.baselines import BASELINES, LossyBaseline, measure
+from kompakt_codec.errors import WrongSizeError
+from kompakt_codec.frame import Profile, parse_frame
+from kompakt_codec.images import Fit, Pixels, fit_image
+from kompakt_codec.metrics import mse, psnr_db, ssim
+from kompakt_service.batcher import Operation
+from kompakt_service.call import Call
+from kompakt_service.messages import decode_source, describe_sizes, raw_image
+from kompakt_service.pipeline import Pipeline
+from kompakt_service.store import LoadedModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What an Evaluate call measures; no models means those that accept the image."""
+
+    models: Sequence[LoadedModel]
+    baselines: Sequence[str]
+    fit: Fit
+    profile: Profile
+    return_reconstructions: bool
+
+
+@dataclass(slots=True)
+class _Sum:
+    size_bytes: int = 0
+    pixels: int = 0
+    squared_error: float = 0.0
+    """MSE times samples."""
+    samples: int = 0
+    psnr_db: float = 0.0
+    ssim: float = 0.0
+    num_ssim: int = 0
+    encode_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    num_images: int = 0
+
+
+@dataclass(slots=True)
+class Pool:
+    """Measurements of many images, added up by codec and reference model."""
+
+    _sums: dict[tuple[str, str], _Sum] = field(default_factory=dict)
+
+    def add(self, measurements: Sequence[pb.Measurement], shape: tuple[int, ...]) -> None:
+        """Add one image's measurements; ``shape`` is its (height, width, channels)."""
+        height, width, channels = shape
+        for one in measurements:
+            total = self._sums.setdefault((one.codec, one.reference_model), _Sum())
+            total.size_bytes += one.size_bytes
+            total.pixels += height * width
+            total.squared_error += one.mse * height * width * channels
+            total.samples += height * width * channels
+            total.psnr_db += psnr_db(one.mse)
+            total.ssim += one.ssim
+            total.num_ssim += one.HasField("ssim")
+            total.encode_seconds += one.encode_seconds
+            total.decode_seconds += one.decode_seconds
+            total.num_images += 1
+
+    def measurements(self) -> list[pb.Measurement]:
+        """One for each codec and reference model, in the order of their first image."""
+        return [_pooled(*key, total) for key, total in self._sums.items()]
+
+
+def _pooled(codec: str, reference_model: str, total: _Sum) -> pb.Measurement:
+    pooled_mse = total.squared_error / total.samples
+    pooled = pb.Measurement(
+        codec=codec,
+        reference_model=reference_model,
+        size_bytes=total.size_bytes,
+        bits_per_pixel=8 * total.size_bytes / total.pixels,
+        mse=pooled_mse,
+        encode_seconds=total.encode_seconds,
+        decode_seconds=total.decode_seconds,
+        num_images=total.num_images,
+    )
+    if pooled_mse:
+        pooled.psnr_db = psnr_db(pooled_mse)
+    if math.isfinite(total.psnr_db):
+        pooled.mean_psnr_db = total.psnr_db / total.num_images
+    if total.num_ssim:
+        pooled.ssim = total.ssim / total.num_ssim
+    return pooled
+
+
+class Evaluator:
+    """Measures one image at a time, so that times are those of a lone image."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    def evaluate(self, image: pb.Image, plan: Plan, call: Call, pool: Pool) -> pb.EvaluateResult:
+        """Measure one image and add it to the pool. Raises CodecError or ServiceError."""
+        pixels = decode_source(image, self._pipeline.limits, flatten=plan.fit is not Fit.REFUSE)
+        models = plan.models or self._accepting(pixels, plan.fit)
+        result = pb.EvaluateResult()
+        for model in models:
+            call.check()
+            spec = model.codec.header.spec
+            fitted, _ = fit_image(pixels, spec.height, spec.width, spec.channels, plan.fit)
+            measurement, decoded = self._measure_model(model, fitted, plan.profile, call)
+            measured = [measurement]
+            if model is models[0]:
+                measured += _baselines(plan.baselines, fitted, call)
+            measured += _baselines(plan.baselines, fitted, call, reference=measurement)
+            pool.add(measured, fitted.shape)
+            result.measurements.extend(measured)
+            if plan.return_reconstructions:
+                result.reconstructions.add(model=model.name, image=raw_image(decoded))
+        return result
+
+    def _accepting(self, pixels: Pixels, fit: Fit) -> list[LoadedModel]:
+        store = list(self._pipeline.store)
+        if fit is not Fit.REFUSE:
+            return store
+        accepting = [model for model in store if _accepts(model, pixels)]
+        if not accepting:
+            height, width, channels = pixels.shape
+            raise WrongSizeError(
+                f"got {height}x{width}x{channels} (height x width x channels); accepted: "
+                + describe_sizes([model.codec.header.spec for model in store])
+            )
+        return accepting
+
+    def _measure_model(
+        self, model: LoadedModel, pixels: Pixels, profile: Profile, call: Call
+    ) -> tuple[pb.Measurement, Pixels]:
+        codec = model.codec
+        analysed = self._pipeline.run(codec, Operation.ANALYSE, pixels[None], call)
+        started = time.perf_counter()
+        stream = codec.encode(analysed.array[0], profile=profile)
+        encoded = time.perf_counter()
+        symbols = codec.decode(parse_frame(stream, profile))
+        decode_seconds = time.perf_counter() - encoded
+        synthesised = self._pipeline.run(codec, Operation.SYNTHESISE, symbols[None], call)
+        decoded: Pixels = synthesised.array[0]
+        measurement = _measurement(
+            model.name,
+            pixels,
+            size_bytes=len(stream),
+            distortion=mse(pixels, decoded),
+            similarity=ssim(pixels, decoded),
+            encode_seconds=analysed.transform_seconds + encoded - started,
+            decode_seconds=synthesised.transform_seconds + decode_seconds,
+        )
+        return measurement, decoded
+
+
+def _accepts(model: LoadedModel, pixels: Pixels) -> bool:
+    spec = model.codec.header.spec
+    try:
+        fit_image(pixels, spec.height, spec.width, spec.channels, Fit.REFUSE)
+    except WrongSizeError:
+        return False
+    return True
+
+
+def _baselines(
+    names: Sequence[str], pixels: Pixels, call: Call, reference: pb.Measurement | None = None
+) -> Iterator[pb.Measurement]:
+    """The lossless baselines, or with a reference those at equal quality that reach its MSE."""
+    for name in names:
+        if isinstance(BASELINES[name], LossyBaseline) is (reference is None):
+            continue
+        call.check()
+        found = measure(name, pixels, max_mse=None if reference is None else reference.mse)
+        if found is None:
+            continue
+        yield _measurement(
+            name,
+            pixels,
+            size_bytes=found.size_bytes,
+            distortion=found.mse,
+            similarity=found.ssim,
+            encode_seconds=found.encode_seconds,
+            decode_seconds=found.decode_seconds,
+            setting=found.setting,
+            reference_model="" if reference is None else reference.codec,
+        )
+
+
+def _measurement(
+    codec: str,
+    pixels: Pixels,
+    *,
+    size_bytes: int,
+    distortion: float,
+    similarity: float | None,
+    encode_seconds: float,
+    decode_seconds: float,
+    setting: str = "",
+    reference_model: str = "",
+) -> pb.Measurement:
+    height, width, _ = pixels.shape
+    return pb.Measurement(
+        codec=codec,
+        reference_model=reference_model,
+        setting=setting,
+        size_bytes=size_bytes,
+        bits_per_pixel=8 * size_bytes / (height * width),
+        mse=distortion,
+        psnr_db=psnr_db(distortion) if distortion else None,
+        ssim=similarity,
+        encode_seconds=encode_seconds,
+        decode_seconds=decode_seconds,
+        num_images=1,
+    )

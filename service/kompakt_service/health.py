@@ -1,0 +1,32 @@
+"""``kompakt health``: asks a server whether it serves. Imports no torch, so that it is quick."""
+
+import argparse
+import os
+import sys
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+
+def main(argv: list[str]) -> int:
+    """Print the server's state. Returns 0 if it serves, else 1."""
+    parser = argparse.ArgumentParser(
+        prog="kompakt health", description="Ask a server whether it serves; exit 0 if it does."
+    )
+    default = (
+        os.environ.get("KOMPAKT_TARGET") or f"localhost:{os.environ.get('KOMPAKT_PORT', 50051)}"
+    )
+    parser.add_argument("--target", default=default, help="host:port (default: %(default)s)")
+    parser.add_argument("--service", default="", help="a service's full name (default: the server)")
+    parser.add_argument("--timeout", type=float, default=4.0, help="seconds (default: %(default)s)")
+    arguments = parser.parse_args(argv)
+    request = health_pb2.HealthCheckRequest(service=arguments.service)
+    with grpc.insecure_channel(arguments.target) as channel:
+        try:
+            response = health_pb2_grpc.HealthStub(channel).Check(request, timeout=arguments.timeout)
+        except grpc.RpcError as exc:
+            print(f"kompakt health: {arguments.target}: {exc.code().name}", file=sys.stderr)
+            return 1
+    state = health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)
+    print(state)
+    return 0 if response.status == health_pb2.HealthCheckResponse.SERVING else 1

@@ -1,0 +1,38 @@
+"""Structured logs: one record a line, as JSON for machines or text for people."""
+
+import logging
+import sys
+
+from pythonjsonlogger.json import JsonFormatter
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class TextFormatter(logging.Formatter):
+    """``time level logger message key=value …``."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """Append whatever was given as ``extra``."""
+        extra = [f"{k}={v}" for k, v in vars(record).items() if k not in _STANDARD]
+        return " ".join([super().formatMessage(record), *extra])
+
+
+def configure_logging(level: str, log_format: str) -> None:
+    """Send this process's records to stderr, of libraries only warnings and errors.
+
+    Called by the command, never on import.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        JsonFormatter(
+            ["asctime", "levelname", "name", "message"],
+            rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
+        )
+        if log_format == "json"
+        else TextFormatter()
+    )
+    logging.basicConfig(level="WARNING", handlers=[handler], force=True)
+    logging.getLogger("kompakt_service").setLevel(level.upper())

@@ -1,0 +1,162 @@
+"""Between the contract's messages and the codec's types; every enum has one table."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from google.protobuf import duration_pb2
+
+from kompakt.v1 import compression_pb2 as pb
+from kompakt_codec.crc import crc32c
+from kompakt_codec.errors import InvalidImageError, UnsupportedImageError
+from kompakt_codec.frame import Profile
+from kompakt_codec.images import (
+    FileFormat,
+    Fit,
+    ImageLimits,
+    Pixels,
+    decode_image,
+    encode_image,
+    fit_image,
+    image_from_raw,
+)
+from kompakt_codec.models import ImageSpec
+from kompakt_service.call import Timings
+from kompakt_service.errors import ServiceError
+
+PROFILES: Mapping[int, Profile] = {
+    pb.FRAME_PROFILE_UNSPECIFIED: Profile.FILE,
+    pb.FRAME_PROFILE_FILE: Profile.FILE,
+    pb.FRAME_PROFILE_EMBEDDED: Profile.EMBEDDED,
+}
+FITS: Mapping[int, Fit] = {
+    pb.FIT_UNSPECIFIED: Fit.REFUSE,
+    pb.FIT_REFUSE: Fit.REFUSE,
+    pb.FIT_CONTAIN: Fit.CONTAIN,
+    pb.FIT_COVER: Fit.COVER,
+    pb.FIT_STRETCH: Fit.STRETCH,
+}
+FORMATS: Mapping[int, FileFormat | None] = {
+    pb.IMAGE_FORMAT_UNSPECIFIED: None,
+    pb.IMAGE_FORMAT_RAW: None,
+    pb.IMAGE_FORMAT_PNG: FileFormat.PNG,
+    pb.IMAGE_FORMAT_WEBP: FileFormat.WEBP,
+    pb.IMAGE_FORMAT_BMP: FileFormat.BMP,
+    pb.IMAGE_FORMAT_TIFF: FileFormat.TIFF,
+}
+BASELINES: Mapping[int, str] = {
+    pb.BASELINE_ZIP: "zip",
+    pb.BASELINE_DEFLATE: "deflate",
+    pb.BASELINE_PNG: "png",
+    pb.BASELINE_WEBP_LOSSLESS: "webp-lossless",
+    pb.BASELINE_JPEG: "jpeg",
+    pb.BASELINE_WEBP: "webp",
+    pb.BASELINE_AVIF: "avif",
+    pb.BASELINE_JPEG_XL: "jpeg-xl",
+}
+_DATA_TYPES: Mapping[str, pb.DataType.ValueType] = {
+    "uint8": pb.DATA_TYPE_UINT8,
+    "int16": pb.DATA_TYPE_INT16,
+}
+
+_Value = TypeVar("_Value")
+
+
+def choose(table: Mapping[int, _Value], value: int, field: str) -> _Value:
+    """Look an enum's value up. Raises ServiceError INVALID_FIELD for one that is not known."""
+    try:
+        return table[value]
+    except KeyError:
+        raise ServiceError(
+            "INVALID_FIELD", f"{field}: {value} is not a known value", field=field
+        ) from None
+
+
+def check_count(count: int, max_images: int, field: str) -> None:
+    """Raise ServiceError NO_IMAGES or TOO_MANY_IMAGES."""
+    if count == 0:
+        raise ServiceError("NO_IMAGES", f"the request holds no {field}", field=field)
+    if count > max_images:
+        raise ServiceError(
+            "TOO_MANY_IMAGES",
+            f"{count} {field} are over the limit of {max_images} a request: split it, or stream",
+            field=field,
+        )
+
+
+def read_image(
+    image: pb.Image, spec: ImageSpec, fit: Fit, limits: ImageLimits
+) -> tuple[Pixels, bool]:
+    """An image's pixels in the shape that ``spec`` says, and whether fitting changed them.
+
+    Raises CodecError.
+    """
+    pixels = decode_source(image, limits, flatten=fit is not Fit.REFUSE)
+    return fit_image(pixels, spec.height, spec.width, spec.channels, fit)
+
+
+def decode_source(image: pb.Image, limits: ImageLimits, *, flatten: bool) -> Pixels:
+    """An image's pixels as they were sent, uint8 (height, width, channels)."""
+    source = image.WhichOneof("source")
+    if source == "encoded":
+        return decode_image(image.encoded, limits, flatten=flatten)
+    if source is None:
+        raise InvalidImageError("the image is empty: set encoded or raw")
+    raw = image.raw
+    if raw.data_type not in (pb.DATA_TYPE_UNSPECIFIED, pb.DATA_TYPE_UINT8):
+        raise UnsupportedImageError("raw pixels must be UINT8")
+    return image_from_raw(raw.data, raw.height, raw.width, raw.channels or 1, limits=limits)
+
+
+def write_image(pixels: Pixels, file_format: FileFormat | None) -> pb.Image:
+    """Pixels as raw pixels (None) or as a file."""
+    if file_format is None:
+        return pb.Image(raw=raw_image(pixels))
+    return pb.Image(encoded=encode_image(pixels, file_format))
+
+
+def raw_image(pixels: Pixels) -> pb.RawImage:
+    """Pixels (height, width, channels) as a message."""
+    height, width, channels = pixels.shape
+    return pb.RawImage(
+        data=pixels.tobytes(),
+        height=height,
+        width=width,
+        channels=channels,
+        data_type=pb.DATA_TYPE_UINT8,
+    )
+
+
+def tensor(array: npt.NDArray[Any]) -> pb.Tensor:
+    """A uint8 or int16 array as a message."""
+    return pb.Tensor(
+        data=np.ascontiguousarray(array).tobytes(),
+        shape=array.shape,
+        data_type=_DATA_TYPES[array.dtype.name],
+    )
+
+
+def compressed_image(data: bytes) -> pb.CompressedImage:
+    """A frame with its CRC-32C."""
+    return pb.CompressedImage(data=data, crc32c=crc32c(data))
+
+
+def timings(measured: Timings) -> pb.Timings:
+    """Stage times as a message."""
+    return pb.Timings(
+        image=_duration(measured.image),
+        queue=_duration(measured.queue),
+        transform=_duration(measured.transform),
+        entropy=_duration(measured.entropy),
+    )
+
+
+def _duration(seconds: float) -> duration_pb2.Duration:
+    nanoseconds = int(seconds * 1e9)
+    return duration_pb2.Duration(seconds=nanoseconds // 10**9, nanos=nanoseconds % 10**9)
+
+
+def describe_sizes(specs: Sequence[ImageSpec]) -> str:
+    """The accepted sizes in words, for errors."""
+    return ", ".join(sorted({str(spec) for spec in specs}))

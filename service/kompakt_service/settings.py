@@ -1,0 +1,134 @@
+"""Settings: flags over environment over file over defaults, checked by pydantic."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+DEFAULT_MODELS = Path(__file__).parent / "models"
+MIB = 1 << 20
+
+
+class SettingsError(Exception):
+    """A setting is unknown or out of range; the message names it and where it came from."""
+
+
+class Settings(BaseSettings):
+    """What ``kompakt serve`` can be told, each as a flag, ``KOMPAKT_<NAME>`` or a line of TOML."""
+
+    model_config = SettingsConfigDict(env_prefix="KOMPAKT_", extra="forbid", frozen=True)
+    config_file: ClassVar[Path | None] = None
+
+    host: str = Field("0.0.0.0", description="address to listen on")
+    port: int = Field(50051, ge=0, le=65535, description="gRPC port; 0 picks a free one")
+    metrics_port: int = Field(
+        9464, ge=0, le=65535, description="port of the Prometheus metrics; 0 picks a free one"
+    )
+    models: Path = Field(DEFAULT_MODELS, description="directory of checkpoints (*.safetensors)")
+    default_model: str = Field(
+        "", description="model for requests that name none; default: the first by name"
+    )
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N; auto takes a GPU if any")
+    torch_threads: int = Field(
+        0, ge=0, le=1024, description="CPU threads of the transforms; 0: torch's choice"
+    )
+    call_threads: int = Field(16, ge=1, le=1024, description="unary calls worked on at a time")
+    stream_threads: int = Field(16, ge=1, le=1024, description="streams served at a time")
+    max_pending_calls: int = Field(
+        512, ge=1, description="calls accepted and not yet answered, above which calls are refused"
+    )
+    max_batch_images: int = Field(256, ge=1, le=65536, description="images in one device batch")
+    max_queue_pixels: int = Field(
+        64_000_000, ge=1, description="pixels waiting for the device, above which calls are refused"
+    )
+    max_images: int = Field(1024, ge=1, le=65536, description="images in one request")
+    max_image_bytes: int = Field(32 * MIB, ge=1, description="bytes of one encoded image")
+    max_image_pixels: int = Field(50_000_000, ge=1, description="height x width of one image")
+    max_message_bytes: int = Field(
+        64 * MIB, ge=1024, le=2**31 - 1, description="bytes of a message"
+    )
+    drain_seconds: float = Field(
+        0.0, ge=0, le=3600, description="after SIGTERM: keep serving while reporting NOT_SERVING"
+    )
+    grace_seconds: float = Field(
+        30.0, ge=0, le=3600, description="after that: wait for accepted calls"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least severe records to log"
+    )
+    log_format: Literal["json", "text"] = Field("text", description="one record a line, as")
+
+    @field_validator("device")
+    @classmethod
+    def _usable_device(cls, value: str) -> str:
+        if value == "auto":
+            return "cuda:0" if torch.cuda.is_available() else "cpu"
+        try:
+            device = torch.device(value)
+        except RuntimeError:
+            raise ValueError("must be auto, cpu, cuda or cuda:N") from None
+        if device.type == "cpu":
+            return "cpu"
+        if device.type != "cuda":
+            raise ValueError("must be auto, cpu, cuda or cuda:N")
+        index = device.index or 0
+        if index >= torch.cuda.device_count():
+            raise ValueError(f"no such GPU; CUDA devices here: {torch.cuda.device_count()}")
+        return f"cuda:{index}"
+
+    @field_validator("models")
+    @classmethod
+    def _existing_directory(cls, value: Path) -> Path:
+        if not value.is_dir():
+            raise ValueError(f"{value} is not a directory")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags (given to the constructor), then the environment, then the file."""
+        del dotenv_settings, file_secret_settings
+        sources = (init_settings, env_settings)
+        if cls.config_file is None:
+            return sources
+        return (*sources, TomlConfigSettingsSource(settings_cls, cls.config_file))
+
+
+def load_settings(flags: Mapping[str, Any], config_file: Path | None = None) -> Settings:
+    """Put the settings together. Raises SettingsError with one line for each bad field."""
+    with_file: type[Settings] = type("Settings", (Settings,), {"config_file": config_file})
+    try:
+        if config_file is not None and not config_file.is_file():
+            raise SettingsError(f"the configuration file {config_file} does not exist")
+        return with_file(**flags)
+    except ValidationError as exc:
+        raise SettingsError("; ".join(_describe(error) for error in exc.errors())) from None
+    except ValueError as exc:  # TOML that does not parse
+        raise SettingsError(f"{config_file}: {exc}") from None
+
+
+def _describe(error: Any) -> str:
+    name = ".".join(str(part) for part in error["loc"])
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        return f"unknown setting {name}"
+    return f"{name} ({name_of_flag(name)}, KOMPAKT_{name.upper()}): {message}"
+
+
+def name_of_flag(field: str) -> str:
+    """``max_images`` to ``--max-images``."""
+    return "--" + field.replace("_", "-")

@@ -1,0 +1,110 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from kompakt_codec.checkpoint import Checkpoint
+from kompakt_codec.errors import CheckpointError
+from tests.support import make_checkpoint
+
+
+@pytest.mark.parametrize("architecture", ["ae", "vae"])
+def test_a_checkpoint_comes_back_as_it_was(architecture, tmp_path):
+    saved = make_checkpoint(architecture)
+    path = tmp_path / "x.safetensors"
+
+    saved.save(path)
+    loaded = Checkpoint.load(path)
+
+    assert loaded.header == saved.header
+    assert loaded.tables.fingerprint == saved.tables.fingerprint
+    assert not loaded.model.training
+    for key, value in saved.model.state_dict().items():
+        assert torch.equal(value, loaded.model.state_dict()[key])
+    assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+def edit(path: Path, *, header: dict | None = None, tensors: dict | None = None) -> Path:
+    """Write the checkpoint again with some header fields and tensors replaced (None: removed)."""
+    with safe_open(path, framework="pt") as file:
+        metadata = json.loads(file.metadata()["kompakt"])
+    contents = load_file(path)
+    metadata.update(header or {})
+    contents.update(tensors or {})
+    changed = path.with_name("changed.safetensors")
+    contents = {k: v for k, v in contents.items() if v is not None}
+    save_file(contents, changed, {"kompakt": json.dumps(metadata)})
+    return changed
+
+
+@pytest.fixture
+def path(tmp_path):
+    make_checkpoint("ae").save(tmp_path / "ae.safetensors")
+    return tmp_path / "ae.safetensors"
+
+
+def int32(*values: int) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.int32)
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ({"schema_version": 2}, "schema version 2; this software reads version 1"),
+        ({"schema_version": None}, "schema version None"),
+        ({"architecture": "gan"}, "unknown architecture 'gan'"),
+        ({"config": {"depth": 3}}, "depth"),
+        ({"config": {"latents": 0}}, "latents 1 to 4096"),
+        ({"height": 10**6}, "height and width must be 4 to 512"),
+        ({"channels": 2}, "channels must be 1 or 3"),
+        ({"width": 12}, "weights do not fit"),
+        ({"name": "../evil"}, "name"),
+        ({"fingerprint": "0" * 64}, "header's fingerprint"),
+        ({"synthesis_hash": "0" * 64}, "header's hash"),
+        ({"surprise": 1}, "surprise"),
+    ],
+)
+def test_a_wrong_header_is_refused(path, header, message):
+    with pytest.raises(CheckpointError, match=message):
+        Checkpoint.load(edit(path, header=header))
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"entropy.lengths": None}, "entropy.lengths"),
+        ({"entropy.lengths": torch.ones(12)}, "int32"),
+        ({"entropy.lengths": int32(*[5] * 11, 4)}, "do not divide"),
+        ({"entropy.lengths": int32(*[5] * 11, -5)}, "do not divide"),
+        ({"entropy.minimums": int32(0)}, "as many minimums"),
+        ({"entropy.minimums": int32(*[0] * 12)}, "header's fingerprint"),
+        ({"entropy.minimums": int32(*[40000] * 12)}, "16 bits"),
+        ({"entropy.frequencies": int32(*[0] * 60)}, ">= 1"),
+        ({"entropy.frequencies": int32(*[7] * 60)}, "sum"),
+        ({"model.g_s.0.bias": None}, "weights do not fit"),
+        ({"model.g_s.0.bias": torch.zeros(8)}, "header's hash"),
+        ({"model.more": torch.zeros(1)}, "weights do not fit"),
+    ],
+)
+def test_wrong_tensors_are_refused(path, tensors, message):
+    with pytest.raises(CheckpointError, match=message):
+        Checkpoint.load(edit(path, tensors=tensors))
+
+
+def test_files_that_are_no_checkpoints(tmp_path, path):
+    with pytest.raises(CheckpointError, match="missing"):
+        Checkpoint.load(tmp_path / "missing.safetensors")
+    garbage = tmp_path / "garbage.safetensors"
+    garbage.write_bytes(np.random.default_rng(0).bytes(1000))
+    with pytest.raises(CheckpointError, match="not a checkpoint"):
+        Checkpoint.load(garbage)
+    garbage.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="not a checkpoint"):
+        Checkpoint.load(garbage)
+    save_file({"x": torch.zeros(1)}, garbage)
+    with pytest.raises(CheckpointError, match="without Kompakt's header"):
+        Checkpoint.load(garbage)

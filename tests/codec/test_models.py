@@ -1,0 +1,48 @@
+import pytest
+import torch
+
+from kompakt_codec.errors import CheckpointError
+from kompakt_codec.models import MODELS, ImageSpec, build_model
+
+
+@pytest.mark.parametrize("architecture", MODELS)
+@pytest.mark.parametrize("size", [(28, 28), (4, 4), (7, 9), (13, 30), (64, 48)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_size_comes_back(architecture, size, channels):
+    spec = ImageSpec(height=size[0], width=size[1], channels=channels)
+    model = build_model(architecture, spec, {"width": 4, "latents": 6}).eval()
+    x = torch.rand(2, channels, *size)
+
+    y = model.analyse(x)
+    x_hat = model.synthesise(torch.round(y))
+
+    assert y.shape == (2, *model.latent_shape)
+    assert x_hat.shape == x.shape
+    assert x_hat.min() >= 0
+    assert x_hat.max() <= 1
+
+
+def test_the_autoencoders_latents_are_bounded_and_their_gradient_passes_the_rounding():
+    model = build_model("ae", ImageSpec(height=8, width=8, channels=1), {"levels": 5})
+    x = torch.rand(16, 1, 8, 8)
+    assert model.analyse(100 * x).abs().max() <= 2
+    model(x).mean().backward()
+    assert model.g_a[0][0].weight.grad.abs().sum() > 0
+
+
+def test_the_vae_synthesises_in_units_of_its_step():
+    model = build_model("vae", ImageSpec(height=8, width=8, channels=1), {}).eval()
+    x = torch.rand(4, 1, 8, 8)
+    whole = model.synthesise(model.analyse(x))
+    model.step.fill_(0.25)
+    assert torch.allclose(model.synthesise(model.analyse(x)), whole, atol=1e-6)
+    assert torch.allclose(model.analyse(x)[:, :, 0, 0], 4 * model.posterior(x)[0])
+
+
+@pytest.mark.parametrize(
+    ("architecture", "config"),
+    [("gan", {}), ("ae", {"levels": 4}), ("ae", {"levels": 1}), ("vae", {"levels": 5})],
+)
+def test_wrong_configs_are_refused(architecture, config):
+    with pytest.raises(CheckpointError):
+        build_model(architecture, ImageSpec(height=8, width=8, channels=1), config)
