@@ -12,7 +12,7 @@ ifneq ($(wildcard ../shared/data),)
 export KOMPAKT_DATA_DIR ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help setup demo test lint format types proto proto-lint report build clean distclean
+.PHONY: help setup demo test lint format types proto proto-lint release-contract report build clean distclean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -58,6 +58,9 @@ proto-lint: setup  ## Lint the contract, and compare it with the released one
 	$(PROTOC) --include_imports --include_source_info --descriptor_set_out=build/contract.binpb $(PROTO)
 	$(BIN)/buf lint build/contract.binpb --path kompakt/v1
 	$(BIN)/buf breaking build/contract.binpb --against $(CONTRACT) --path kompakt/v1
+
+release-contract: proto-lint  ## Record the contract as released
+	cp build/contract.binpb $(CONTRACT)
 
 report: setup  ## Train or reuse both models and write the paper's comparison to report-out/
 	$(BIN)/kompakt report --out report-out
