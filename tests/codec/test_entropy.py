@@ -62,9 +62,7 @@ def test_round_trip_ends_within_a_byte_of_the_ideal(seed, shape, typical):
 def reference_payload(tables: EntropyTables, symbols: Symbols) -> bytes:
     """docs/format.md in integers of any size, by the book."""
     low, span, words = 0, 2**64 - 1, 0
-    for minimum, table, channel in zip(
-        tables.minimums, tables.frequencies, symbols, strict=True
-    ):
+    for minimum, table, channel in zip(tables.minimums, tables.frequencies, symbols, strict=True):
         if len(table) == 1:
             continue
         for index in (channel - minimum).ravel().tolist():
@@ -112,9 +110,7 @@ def test_any_bytes_decode_to_symbols_of_the_tables_or_are_corrupt(payload):
         symbols = SymbolCoder(tables).decode(payload)
     except CorruptStreamError:
         return
-    for minimum, table, channel in zip(
-        tables.minimums, tables.frequencies, symbols, strict=True
-    ):
+    for minimum, table, channel in zip(tables.minimums, tables.frequencies, symbols, strict=True):
         assert channel.min() >= minimum
         assert channel.max() < minimum + len(table)
 

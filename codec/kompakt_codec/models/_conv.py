@@ -10,8 +10,10 @@ class ConvEncoder(nn.Sequential):
     def __init__(self, channels: int, width: int) -> None:
         super().__init__(
             nn.Conv2d(channels, width, 3, stride=2, padding=1),
+            nn.BatchNorm2d(width),
             nn.ReLU(),
             nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
+            nn.BatchNorm2d(2 * width),
             nn.ReLU(),
         )
 
@@ -23,8 +25,10 @@ class ConvDecoder(nn.Sequential):
         half, quarter = _halved(size), _halved(_halved(size))
         super().__init__(
             nn.ConvTranspose2d(latents, 2 * width, quarter),
+            nn.BatchNorm2d(2 * width),
             nn.ReLU(),
             _upsample(2 * width, width, half),
+            nn.BatchNorm2d(width),
             nn.ReLU(),
             _upsample(width, channels, size),
             nn.Sigmoid(),
@@ -41,11 +45,10 @@ def _halved(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _upsample(channels_in: int, channels_out: int, size: tuple[int, int]) -> nn.ConvTranspose2d:
-    # A 3x3 stride-2 convolution maps n to (n + 1) // 2; output_padding restores even n.
-    output_padding = (1 - size[0] % 2, 1 - size[1] % 2)
-    return nn.ConvTranspose2d(
-        channels_in, channels_out, 3, stride=2, padding=1, output_padding=output_padding
-    )
+    # The stride-2 convolution maps n to (n + 1) // 2. A kernel of 4 leads back to an even n, and
+    # covers each pixel equally often, which avoids a checkerboard; a kernel of 3 to an odd n.
+    kernel = tuple(4 if n % 2 == 0 else 3 for n in size)
+    return nn.ConvTranspose2d(channels_in, channels_out, (kernel[0], kernel[1]), 2, padding=1)
 
 
 def round_straight_through(y: torch.Tensor) -> torch.Tensor:

@@ -25,8 +25,8 @@ class AEConfig:
     """Width of the transforms and size of the bottleneck."""
 
     width: int = 32
-    latents: int = 40
-    levels: int = 7
+    latents: int = 96
+    levels: int = 5
 
     def __post_init__(self) -> None:
         if not 1 <= self.width <= 512 or not 1 <= self.latents <= 4096:

@@ -1,0 +1,36 @@
+"""Images: files from outside to pixels, pixels to files, and pixels fitted to a model.
+
+Pixels are uint8 arrays (height, width, channels), writable and C-contiguous, with 1 channel for
+grey and 3 for RGB.
+"""
+
+from kompakt_codec.images._decode import IMAGE_FORMATS, decode_image
+from kompakt_codec.images._encode import WEBP_MAX_SIDE, FileFormat, encode_image
+from kompakt_codec.images._fit import Fit, fit_image, match_channels
+from kompakt_codec.images._pixels import (
+    DEFAULT_LIMITS,
+    MAX_SIDE,
+    ImageLimits,
+    Pixels,
+    from_pillow,
+    image_from_raw,
+    to_pillow,
+)
+
+__all__ = [
+    "DEFAULT_LIMITS",
+    "IMAGE_FORMATS",
+    "MAX_SIDE",
+    "WEBP_MAX_SIDE",
+    "FileFormat",
+    "Fit",
+    "ImageLimits",
+    "Pixels",
+    "decode_image",
+    "encode_image",
+    "fit_image",
+    "from_pillow",
+    "image_from_raw",
+    "match_channels",
+    "to_pillow",
+]
