@@ -25,6 +25,7 @@ def configure_logging(level: str, log_format: str) -> None:
 
     Called by the command, never on import.
     """
+    logging.captureWarnings(True)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         JsonFormatter(

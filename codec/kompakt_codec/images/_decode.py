@@ -120,6 +120,9 @@ def _open(name: str, data: bytes, limits: ImageLimits) -> ImageFile.ImageFile:
         raise UnsupportedImageError(_TOO_DEEP)
     if name == "WebP":
         limits.check_size(*_webp_size(data))
+    if name == "PNG":  # by its first chunk, since Pillow's reader wants to see pixels too
+        width, height = struct.unpack_from(">II", data, 16)
+        limits.check_size(height, width)
     _, reader = _READERS[name]
     image = reader(io.BytesIO(data))
     limits.check_size(image.height, image.width)

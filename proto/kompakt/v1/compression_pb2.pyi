@@ -957,8 +957,10 @@ class EvaluateResult(_message.Message):
 
     @_builtins.property
     def measurements(self) -> _containers.RepeatedCompositeFieldContainer[Global___Measurement]:
-        """One for each model and lossless baseline, and one for each model and baseline
-        at equal quality; one that cannot reach the model's MSE is left out.
+        """One for each model; after the first model's, one for each lossless baseline,
+        on the pixels that this model got (after fit); after each model's, one for
+        each baseline at equal quality, on the pixels that that model got. A baseline
+        that cannot reach the model's MSE is left out.
         """
 
     @_builtins.property

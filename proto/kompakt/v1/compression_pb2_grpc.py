@@ -92,7 +92,9 @@ class CompressionServiceServicer:
         RESOURCE_EXHAUSTED  QUEUE_FULL: the server is busy; RetryInfo says when to
         come back (yes). Without RetryInfo the message was over
         the transport's limit (no).
-        DEADLINE_EXCEEDED   the deadline passed before the work was done (no).
+        DEADLINE_EXCEEDED   DEADLINE_EXCEEDED: the deadline passed before the work
+        was done (no).
+        CANCELLED           CANCELLED: the caller went away (no).
         UNAVAILABLE         SHUTTING_DOWN, or no connection (yes).
         INTERNAL            INTERNAL_ERROR: a defect of the server (no).
         """
@@ -124,9 +126,10 @@ class CompressionServiceServicer:
         measures real streams and real files: bytes, distortion and time. Nothing is
         estimated.
 
-        Status codes: as Compress. With several models, a WRONG_SIZE for one fails
-        the image; name the models, or leave the list empty to use those that accept
-        the image.
+        Status codes: as Compress, and UNIMPLEMENTED BASELINE_UNAVAILABLE: the server
+        lacks the library of an asked baseline (no; ask for others). With several
+        models, a WRONG_SIZE for one fails the image; name the models, or leave the
+        list empty to use those that accept the image.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -76,7 +76,9 @@ class CompressionServiceStub:
       RESOURCE_EXHAUSTED  QUEUE_FULL: the server is busy; RetryInfo says when to
                           come back (yes). Without RetryInfo the message was over
                           the transport's limit (no).
-      DEADLINE_EXCEEDED   the deadline passed before the work was done (no).
+      DEADLINE_EXCEEDED   DEADLINE_EXCEEDED: the deadline passed before the work
+                          was done (no).
+      CANCELLED           CANCELLED: the caller went away (no).
       UNAVAILABLE         SHUTTING_DOWN, or no connection (yes).
       INTERNAL            INTERNAL_ERROR: a defect of the server (no).
     """
@@ -100,9 +102,10 @@ class CompressionServiceStub:
     measures real streams and real files: bytes, distortion and time. Nothing is
     estimated.
 
-    Status codes: as Compress. With several models, a WRONG_SIZE for one fails
-    the image; name the models, or leave the list empty to use those that accept
-    the image.
+    Status codes: as Compress, and UNIMPLEMENTED BASELINE_UNAVAILABLE: the server
+    lacks the library of an asked baseline (no; ask for others). With several
+    models, a WRONG_SIZE for one fails the image; name the models, or leave the
+    list empty to use those that accept the image.
     """
     StreamCompress: _grpc.StreamStreamMultiCallable[_compression_pb2.StreamCompressRequest, _compression_pb2.StreamCompressResponse]
     """Compress for a long run of images in bounded memory. The first message MUST
@@ -152,7 +155,9 @@ class CompressionServiceAsyncStub(CompressionServiceStub):
       RESOURCE_EXHAUSTED  QUEUE_FULL: the server is busy; RetryInfo says when to
                           come back (yes). Without RetryInfo the message was over
                           the transport's limit (no).
-      DEADLINE_EXCEEDED   the deadline passed before the work was done (no).
+      DEADLINE_EXCEEDED   DEADLINE_EXCEEDED: the deadline passed before the work
+                          was done (no).
+      CANCELLED           CANCELLED: the caller went away (no).
       UNAVAILABLE         SHUTTING_DOWN, or no connection (yes).
       INTERNAL            INTERNAL_ERROR: a defect of the server (no).
     """
@@ -176,9 +181,10 @@ class CompressionServiceAsyncStub(CompressionServiceStub):
     measures real streams and real files: bytes, distortion and time. Nothing is
     estimated.
 
-    Status codes: as Compress. With several models, a WRONG_SIZE for one fails
-    the image; name the models, or leave the list empty to use those that accept
-    the image.
+    Status codes: as Compress, and UNIMPLEMENTED BASELINE_UNAVAILABLE: the server
+    lacks the library of an asked baseline (no; ask for others). With several
+    models, a WRONG_SIZE for one fails the image; name the models, or leave the
+    list empty to use those that accept the image.
     """
     StreamCompress: _aio.StreamStreamMultiCallable[_compression_pb2.StreamCompressRequest, _compression_pb2.StreamCompressResponse]  # type: ignore[assignment]
     """Compress for a long run of images in bounded memory. The first message MUST
@@ -231,7 +237,9 @@ class CompressionServiceServicer(metaclass=_abc_1.ABCMeta):
           RESOURCE_EXHAUSTED  QUEUE_FULL: the server is busy; RetryInfo says when to
                               come back (yes). Without RetryInfo the message was over
                               the transport's limit (no).
-          DEADLINE_EXCEEDED   the deadline passed before the work was done (no).
+          DEADLINE_EXCEEDED   DEADLINE_EXCEEDED: the deadline passed before the work
+                              was done (no).
+          CANCELLED           CANCELLED: the caller went away (no).
           UNAVAILABLE         SHUTTING_DOWN, or no connection (yes).
           INTERNAL            INTERNAL_ERROR: a defect of the server (no).
         """
@@ -267,9 +275,10 @@ class CompressionServiceServicer(metaclass=_abc_1.ABCMeta):
         measures real streams and real files: bytes, distortion and time. Nothing is
         estimated.
 
-        Status codes: as Compress. With several models, a WRONG_SIZE for one fails
-        the image; name the models, or leave the list empty to use those that accept
-        the image.
+        Status codes: as Compress, and UNIMPLEMENTED BASELINE_UNAVAILABLE: the server
+        lacks the library of an asked baseline (no; ask for others). With several
+        models, a WRONG_SIZE for one fails the image; name the models, or leave the
+        list empty to use those that accept the image.
         """
 
     @_abc_1.abstractmethod
