@@ -108,11 +108,12 @@ def test_reflection_serves_a_stranger(server, digits):
     methods = buf_curl(base, "--list-methods")
     assert "kompakt.v1.CompressionService/Compress" in methods
     assert "grpc.health.v1.Health/Check" in methods
+    encoded = base64.b64encode(digits[0].tobytes()).decode()
     request = {
         "images": [
             {
                 "raw": {
-                    "data": base64.b64encode(digits[0].tobytes()).decode(),
+                    "data": encoded,
                     "height": 28,
                     "width": 28,
                 }

@@ -1,0 +1,143 @@
+"""How a client reaches its server."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import grpc
+
+from kompakt_client._commands import Patience
+from kompakt_client._retry import RetryPolicy
+
+Token: TypeAlias = str | Callable[[], str]
+
+DEFAULT_TARGET = "localhost:50051"
+DEFAULT_TIMEOUT = 30.0
+DEFAULT_MESSAGE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What both clients are made with."""
+
+    target: str
+    credentials: grpc.ChannelCredentials | None = field(repr=False)
+    token: Token | None = field(repr=False)
+    timeout: float
+    """Seconds."""
+    retry: RetryPolicy
+    max_message_bytes: int
+
+    def __post_init__(self) -> None:
+        check_timeout(self.timeout)
+        if self.max_message_bytes < 1:
+            raise ValueError(f"max_message_bytes must be positive, not {self.max_message_bytes}")
+
+    def __str__(self) -> str:
+        secrets = {"credentials": self.credentials, "token": self.token}
+        masked = "".join(f", {name}=***" for name, secret in secrets.items() if secret is not None)
+        return f"{self.target!r}{masked}, timeout={self.timeout:g}"
+
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Return the metadata of one attempt, with the token of this moment."""
+        if self.token is None:
+            return ()
+        token = self.token if isinstance(self.token, str) else self.token()
+        return (("authorization", f"Bearer {token}"),)
+
+    def patience(self, timeout: float | None) -> Patience:
+        """Return how long a call waits that was given this timeout, or none."""
+        if timeout is None:
+            return Patience(timeout=self.timeout, retry=self.retry)
+        return Patience(timeout=check_timeout(timeout), retry=self.retry)
+
+    @property
+    def evaluate_timeout(self) -> float:
+        """Seconds for an answer of Evaluate, which tries many settings of many codecs."""
+        return 10 * self.timeout
+
+    def open_channel(self, api: Any) -> Any:
+        """Return a channel of `grpc` or `grpc.aio`, which connects when it is used."""
+        options = self.channel_options()
+        if self.credentials is None:
+            return api.insecure_channel(self.target, options=options)
+        return api.secure_channel(self.target, self.credentials, options=options)
+
+    def channel_options(self) -> list[tuple[str, int]]:
+        """Return the options of the channel.
+
+        gRPC's own retries are off: they tell no overload from an oversized
+        message and give up on requests over 256 KiB. Its waits before it connects
+        again are short, so that they do not outlast ours.
+        """
+        return [
+            ("grpc.max_send_message_length", self.max_message_bytes),
+            ("grpc.max_receive_message_length", self.max_message_bytes),
+            ("grpc.keepalive_time_ms", 30_000),
+            ("grpc.keepalive_timeout_ms", 10_000),
+            ("grpc.enable_retries", 0),
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 2_000),
+        ]
+
+
+def arguments_from_env(
+    environ: Mapping[str, str], *, target: str | None, timeout: float | None
+) -> dict[str, Any]:
+    """Return a client's arguments from `KOMPAKT_*` variables; what is given wins.
+
+    Raises ValueError if a variable cannot be used; the message names it.
+    """
+    return {
+        "target": target or environ.get("KOMPAKT_TARGET") or DEFAULT_TARGET,
+        "credentials": _credentials_from_env(environ),
+        "token": environ.get("KOMPAKT_TOKEN") or None,
+        "timeout": _timeout_from_env(environ) if timeout is None else timeout,
+    }
+
+
+def check_timeout(timeout: float) -> float:
+    """Return a timeout that is a positive number of seconds; raise ValueError for any other."""
+    if not (timeout > 0 and math.isfinite(timeout)):
+        raise ValueError(f"a timeout must be a positive number of seconds, not {timeout}")
+    return timeout
+
+
+def _timeout_from_env(environ: Mapping[str, str]) -> float:
+    text = environ.get("KOMPAKT_TIMEOUT")
+    if not text:
+        return DEFAULT_TIMEOUT
+    try:
+        return check_timeout(float(text))
+    except ValueError:
+        raise ValueError(
+            f"KOMPAKT_TIMEOUT must be a positive number of seconds, not {text!r}"
+        ) from None
+
+
+def _credentials_from_env(environ: Mapping[str, str]) -> grpc.ChannelCredentials | None:
+    """Return credentials for TLS if a certificate is named, else None for plain text."""
+    authority = _file_from_env(environ, "KOMPAKT_CA")
+    certificate = _file_from_env(environ, "KOMPAKT_CERT")
+    key = _file_from_env(environ, "KOMPAKT_KEY")
+    if (certificate is None) != (key is None):
+        present, missing = ("CERT", "KEY") if key is None else ("KEY", "CERT")
+        raise ValueError(f"KOMPAKT_{present} needs KOMPAKT_{missing} beside it")
+    if authority is None and certificate is None:
+        return None
+    return grpc.ssl_channel_credentials(authority, key, certificate)
+
+
+def _file_from_env(environ: Mapping[str, str], name: str) -> bytes | None:
+    path = environ.get(name)
+    if not path:
+        return None
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ValueError(f"{name} names a file that cannot be read: {error}") from error

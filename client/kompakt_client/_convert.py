@@ -1,0 +1,138 @@
+"""Messages turned into results."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from google.protobuf.message import Message
+
+from kompakt.v1 import compression_pb2 as pb
+from kompakt_client._arrays import numbers_of, pixels_of
+from kompakt_client._measurements import (
+    ImageEvaluation,
+    MeasuredQuality,
+    Measurement,
+    ModelInfo,
+    ServerInfo,
+    SizeRange,
+    TrainingInfo,
+)
+from kompakt_client._names import Format, Profile
+from kompakt_client._results import Compressed, Decompressed, Timings
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+_T = TypeVar("_T")
+
+_DTYPES: dict[int, Literal["u1", "<i2"]] = {pb.DATA_TYPE_UINT8: "u1", pb.DATA_TYPE_INT16: "<i2"}
+
+
+def to_compressed(
+    result: pb.CompressResult,
+    response: pb.CompressResponse | pb.StreamCompressResponse,
+    profile: Profile,
+) -> Compressed:
+    """Convert one result of Compress."""
+    has_reconstruction = result.HasField("reconstruction")
+    return Compressed(
+        data=result.stream.data,
+        model=response.model,
+        fingerprint=response.fingerprint,
+        profile=profile,
+        crc32c=result.stream.crc32c,
+        bits_per_pixel=result.bits_per_pixel,
+        height=result.height,
+        width=result.width,
+        channels=result.channels,
+        fitted=result.fitted,
+        latents=_tensor(result.latents) if result.HasField("latents") else None,
+        reconstruction=_pixels(result.reconstruction) if has_reconstruction else None,
+        mse=_optional(result, "mse"),
+        psnr_db=_optional(result, "psnr_db"),
+        timings=_timings(response),
+    )
+
+
+def to_decompressed(
+    result: pb.DecompressResult,
+    response: pb.DecompressResponse | pb.StreamDecompressResponse,
+    image_format: Format,
+) -> Decompressed:
+    """Convert one result of Decompress."""
+    return Decompressed(
+        data=result.image.raw.data if image_format == "raw" else result.image.encoded,
+        format=image_format,
+        height=result.height,
+        width=result.width,
+        channels=result.channels,
+        model=result.model,
+        timings=_timings(response),
+    )
+
+
+def to_image_evaluation(result: pb.EvaluateResult, index: int) -> ImageEvaluation:
+    """Convert one result of Evaluate."""
+    return ImageEvaluation(
+        index=index,
+        measurements=to_measurements(result.measurements),
+        reconstructions={made.model: _pixels(made.image) for made in result.reconstructions},
+    )
+
+
+def to_measurements(messages: Any) -> tuple[Measurement, ...]:
+    """Convert measurements, in their order."""
+    return tuple(_mirror(Measurement, message) for message in messages)
+
+
+def to_model_info(model: pb.Model) -> ModelInfo:
+    """Convert the description of a model."""
+    sizes = tuple(_mirror(SizeRange, size) for size in model.accepted_sizes)
+    measured, training = model.HasField("measured"), model.HasField("training")
+    return _mirror(
+        ModelInfo,
+        model,
+        accepted_sizes=sizes,
+        latent_shape=tuple(model.latent_shape),
+        measured=_mirror(MeasuredQuality, model.measured) if measured else None,
+        training=_mirror(TrainingInfo, model.training) if training else None,
+    )
+
+
+def to_server_info(info: pb.GetServerInfoResponse) -> ServerInfo:
+    """Convert the description of a server."""
+    return _mirror(ServerInfo, info, image_formats=tuple(info.image_formats))
+
+
+def _mirror(cls: type[_T], message: Message, **converted: Any) -> _T:
+    """Copy a message into the dataclass whose fields have the same names."""
+    names = {item.name for item in fields(cls)} - converted.keys()  # type: ignore[arg-type]
+    return cls(**converted, **{name: _optional(message, name) for name in names})
+
+
+def _optional(message: Message, name: str) -> Any:
+    """Return a field, or None where it can be absent and is."""
+    if message.DESCRIPTOR.fields_by_name[name].has_presence and not message.HasField(name):
+        return None
+    return getattr(message, name)
+
+
+def _timings(response: Message) -> Timings | None:
+    if not isinstance(response, pb.CompressResponse | pb.DecompressResponse):
+        return None
+    return Timings(
+        **{
+            stage.name: getattr(response.timings, stage.name).ToTimedelta().total_seconds()
+            for stage in fields(Timings)
+        }
+    )
+
+
+def _tensor(tensor: pb.Tensor) -> npt.NDArray[np.generic]:
+    return numbers_of(tensor.data, tuple(tensor.shape), _DTYPES[tensor.data_type])
+
+
+def _pixels(raw: pb.RawImage) -> npt.NDArray[np.uint8]:
+    return pixels_of(raw.data, raw.height, raw.width, raw.channels or 1)

@@ -1,0 +1,28 @@
+"""Writing of files."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+
+def write_file(path: str | os.PathLike[str], data: bytes) -> Path:
+    """Write a file whole or not at all, and return its path.
+
+    The bytes go to a temporary file beside it, which then takes its place, so
+    that nobody ever reads half a file. What is no regular file, such as a pipe,
+    is written directly.
+    """
+    given = Path(path)
+    target = given.resolve()
+    if target.exists() and not target.is_file():
+        target.write_bytes(data)
+        return given
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return given

@@ -1,0 +1,214 @@
+"""What sets compress, decompress and evaluate apart, as values.
+
+All three send items in requests and get one result for each, in one call or
+over a stream; the ways in which that happens are in `_flows` and `_streaming`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+from google.protobuf.message import Message
+
+from kompakt.v1 import compression_pb2 as pb
+from kompakt_client._convert import to_compressed, to_decompressed, to_image_evaluation
+from kompakt_client._inputs import ImageInput, StreamInput, to_image, to_stream
+from kompakt_client._measurements import ImageEvaluation
+from kompakt_client._names import BaselineName, Fit, Format, Profile
+from kompakt_client._packing import Chunk, Item, Limits
+from kompakt_client._results import Compressed, Decompressed, Failure
+from kompakt_client._status import broken_answer, error_of_item
+
+R_co = TypeVar("R_co", covariant=True)
+
+_MIB = 1 << 20
+
+PROFILES: dict[Profile, pb.FrameProfile.ValueType] = {
+    "file": pb.FRAME_PROFILE_FILE,
+    "embedded": pb.FRAME_PROFILE_EMBEDDED,
+}
+FITS: dict[Fit, pb.Fit.ValueType] = {
+    "refuse": pb.FIT_REFUSE,
+    "contain": pb.FIT_CONTAIN,
+    "cover": pb.FIT_COVER,
+    "stretch": pb.FIT_STRETCH,
+}
+FORMATS: dict[Format, pb.ImageFormat.ValueType] = {
+    "raw": pb.IMAGE_FORMAT_RAW,
+    "png": pb.IMAGE_FORMAT_PNG,
+    "webp": pb.IMAGE_FORMAT_WEBP,
+    "bmp": pb.IMAGE_FORMAT_BMP,
+    "tiff": pb.IMAGE_FORMAT_TIFF,
+}
+BASELINES: dict[BaselineName, pb.Baseline.ValueType] = {
+    "zip": pb.BASELINE_ZIP,
+    "deflate": pb.BASELINE_DEFLATE,
+    "png": pb.BASELINE_PNG,
+    "webp-lossless": pb.BASELINE_WEBP_LOSSLESS,
+    "jpeg": pb.BASELINE_JPEG,
+    "webp": pb.BASELINE_WEBP,
+    "avif": pb.BASELINE_AVIF,
+    "jpeg-xl": pb.BASELINE_JPEG_XL,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Operation(Generic[R_co]):
+    """One of the three, with its options."""
+
+    method: str
+    """The RPC for one request; with "Stream" before it, the one for a stream."""
+    items_field: str
+    """The field of its requests that holds the items."""
+    prepare: Callable[[Any], Item]
+    """Turns an input into an item."""
+    convert: Callable[[Any, Any, int], R_co]
+    """Turns a message's result, the message and the item's index into a result."""
+    batch_limits: Limits
+    """What goes into one request of a batch."""
+    stream_limits: Limits
+    """What goes into one message of a stream."""
+
+    def request(self, chunk: Chunk) -> Message:
+        """Return the request that asks for a chunk of items at once."""
+        return self._message("", options=chunk.options, **{self.items_field: chunk.messages})
+
+    def opening(self, chunk: Chunk) -> Message:
+        """Return the first message of a stream, which holds a chunk too."""
+        return self._message("Stream", options=chunk.options, **{self.items_field: chunk.messages})
+
+    def following(self, chunk: Chunk) -> Message:
+        """Return a message of a stream that holds a chunk of items."""
+        return self._message("Stream", **{self.items_field: chunk.messages})
+
+    def _message(self, prefix: str, **values: Any) -> Message:
+        message: Message = getattr(pb, f"{prefix}{self.method}Request")(**values)
+        return message
+
+    def results(self, response: Any, chunk: Chunk) -> list[R_co | Failure]:
+        """Return the results in a message, one for each item of the chunk it answers."""
+        if len(response.results) != len(chunk.messages):
+            raise broken_answer(f"{len(response.results)} results for {len(chunk.messages)} items")
+        return [
+            Failure(index=index, error=error_of_item(result.status))
+            if result.status.code
+            else self.convert(result, response, index)
+            for index, result in enumerate(response.results, chunk.start)
+        ]
+
+
+def compress(
+    *,
+    model: str | None = None,
+    profile: Profile = "file",
+    fit: Fit = "refuse",
+    latents: bool = False,
+    reconstruction: bool = False,
+) -> Operation[Compressed]:
+    """Return the operation that compresses images."""
+    options = pb.CompressOptions(
+        model=model or "",
+        profile=_choose(PROFILES, "profile", profile),
+        fit=_choose(FITS, "fit", fit),
+        return_latents=latents,
+        return_reconstruction=reconstruction,
+    )
+    return Operation(
+        method="Compress",
+        items_field="images",
+        prepare=partial(_image_item, options),
+        convert=lambda result, response, _: to_compressed(result, response, profile),
+        batch_limits=Limits(max_items=256, max_bytes=8 * _MIB),
+        stream_limits=Limits(max_items=64, max_bytes=_MIB),
+    )
+
+
+def decompress(
+    *,
+    model: str | None = None,
+    profile: Profile | None = None,
+    format: Format | None = None,  # noqa: A002
+) -> Operation[Decompressed]:
+    """Return the operation that decompresses streams.
+
+    Its requests are small, because pixels are many times larger than streams.
+    """
+    chosen = format or "raw"
+    options_for = _decompress_options(model, profile, _choose(FORMATS, "format", chosen))
+    return Operation(
+        method="Decompress",
+        items_field="streams",
+        prepare=lambda source: Item(to_stream(source), options_for(source)),
+        convert=lambda result, response, _: to_decompressed(result, response, chosen),
+        batch_limits=Limits(max_items=256, max_bytes=_MIB // 2),
+        stream_limits=Limits(max_items=64, max_bytes=_MIB // 4),
+    )
+
+
+def evaluate(
+    *,
+    models: Sequence[str] | None = None,
+    baselines: Sequence[BaselineName] | None = None,
+    profile: Profile = "file",
+    fit: Fit = "refuse",
+    reconstructions: bool = False,
+) -> Operation[ImageEvaluation]:
+    """Return the operation that measures images; one image takes long, so messages are short."""
+    options = pb.EvaluateOptions(
+        models=[models] if isinstance(models, str) else models or (),
+        baselines=[_choose(BASELINES, "baseline", name) for name in baselines or ()],
+        skip_baselines=baselines is not None and not baselines,
+        fit=_choose(FITS, "fit", fit),
+        profile=_choose(PROFILES, "profile", profile),
+        return_reconstructions=reconstructions,
+    )
+    limits = Limits(max_items=8, max_bytes=_MIB)
+    return Operation(
+        method="Evaluate",
+        items_field="images",
+        prepare=partial(_image_item, options),
+        convert=lambda result, _, index: to_image_evaluation(result, index),
+        batch_limits=limits,
+        stream_limits=limits,
+    )
+
+
+def prepare_nothing(source: object) -> Item:
+    """Refuse any input: the preparation of a call that takes none."""
+    raise TypeError(f"this call takes no inputs, not {source!r}")
+
+
+def _image_item(options: Message, source: ImageInput) -> Item:
+    return Item(to_image(source), options)
+
+
+def _decompress_options(
+    model: str | None, profile: Profile | None, image_format: pb.ImageFormat.ValueType
+) -> Callable[[StreamInput], pb.DecompressOptions]:
+    """Return what finds a stream's options: what was given, else what a `Compressed` knows.
+
+    A file names its own model, so that only an embedded stream's is sent.
+    """
+
+    def options_for(source: StreamInput) -> pb.DecompressOptions:
+        known = source if isinstance(source, Compressed) else None
+        chosen = profile or (known.profile if known else "file")
+        maker = known.model if known and chosen == "embedded" else ""
+        return pb.DecompressOptions(
+            model=model or maker, profile=_choose(PROFILES, "profile", chosen), format=image_format
+        )
+
+    return options_for
+
+
+_Name = TypeVar("_Name", bound=str)
+_Value = TypeVar("_Value")
+
+
+def _choose(known: dict[_Name, _Value], what: str, name: _Name) -> _Value:
+    if name not in known:
+        raise ValueError(f"{what} must be one of {', '.join(known)}, not {name!r}")
+    return known[name]

@@ -1,0 +1,121 @@
+"""What each method of the clients does: a flow, and the inputs that it takes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from kompakt.v1 import compression_pb2 as pb
+from kompakt_client import _flows, _operations
+from kompakt_client._commands import Flow, call
+from kompakt_client._config import Settings
+from kompakt_client._convert import to_model_info, to_server_info
+from kompakt_client._measurements import Evaluation, ModelInfo, ServerInfo
+from kompakt_client._operations import Operation
+from kompakt_client._packing import Item
+from kompakt_client._results import Failure
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+MakeOperation = Callable[..., Operation[R]]
+"""One of the functions of `_operations`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan(Generic[T]):
+    """A flow that is ready to be driven."""
+
+    flow: Flow[T]
+    inputs: Any = ()
+    """An iterable, for the async client maybe an async one."""
+    prepare: Callable[[Any], Item] = _operations.prepare_nothing
+
+
+def single(
+    settings: Settings, make: MakeOperation[R], source: Any, options: Mapping[str, Any]
+) -> Plan[R]:
+    """Send one item."""
+    operation, timeout = _configure(make, options)
+    flow = _flows.single(operation, settings.patience(timeout))
+    return Plan(flow, [source], operation.prepare)
+
+
+def batch(
+    settings: Settings, make: MakeOperation[R], sources: Any, options: Mapping[str, Any]
+) -> Plan[tuple[R | Failure, ...]]:
+    """Send several items in requests."""
+    operation, timeout = _configure(make, options)
+    flow = _flows.batch(operation, settings.patience(timeout))
+    return Plan(flow, _several(sources), operation.prepare)
+
+
+def stream(
+    settings: Settings, make: MakeOperation[R], sources: Any, options: Mapping[str, Any]
+) -> Plan[None]:
+    """Send several items over a stream."""
+    operation, timeout = _configure(make, options)
+    flow = _flows.stream(operation, settings.patience(timeout))
+    return Plan(flow, _several(sources), operation.prepare)
+
+
+def evaluate(settings: Settings, sources: Any, options: Mapping[str, Any]) -> Plan[Evaluation]:
+    """Measure images."""
+    operation, timeout = _configure(_operations.evaluate, options)
+    patience = settings.patience(timeout or settings.evaluate_timeout)
+    return Plan(_flows.evaluate(operation, patience), _several(sources), operation.prepare)
+
+
+def models(settings: Settings, timeout: float | None) -> Plan[tuple[ModelInfo, ...]]:
+    """List the models."""
+
+    def flow() -> Flow[tuple[ModelInfo, ...]]:
+        request = pb.ListModelsRequest()
+        response = yield from call("ListModels", request, settings.patience(timeout))
+        return tuple(to_model_info(model) for model in response.models)
+
+    return Plan(flow())
+
+
+def model(settings: Settings, name: str | None, timeout: float | None) -> Plan[ModelInfo]:
+    """Describe one model."""
+
+    def flow() -> Flow[ModelInfo]:
+        request = pb.GetModelRequest(name=name or "")
+        response = yield from call("GetModel", request, settings.patience(timeout))
+        return to_model_info(response.model)
+
+    return Plan(flow())
+
+
+def server_info(settings: Settings, timeout: float | None) -> Plan[ServerInfo]:
+    """Describe the server."""
+
+    def flow() -> Flow[ServerInfo]:
+        request = pb.GetServerInfoRequest()
+        response = yield from call("GetServerInfo", request, settings.patience(timeout))
+        return to_server_info(response)
+
+    return Plan(flow())
+
+
+def wait_ready(settings: Settings, timeout: float | None) -> Plan[None]:
+    """Wait for the server."""
+    return Plan(_flows.wait_ready(settings.patience(timeout), settings.target))
+
+
+def _configure(
+    make: MakeOperation[R], options: Mapping[str, Any]
+) -> tuple[Operation[R], float | None]:
+    rest = dict(options)
+    timeout = rest.pop("timeout", None)
+    return make(**rest), timeout
+
+
+def _several(sources: Any) -> Any:
+    """Refuse one item in place of several; its characters would be taken for paths."""
+    if isinstance(sources, (str, bytes, os.PathLike)):
+        raise TypeError(f"several items are needed: put the one {type(sources).__name__} in a list")
+    return sources

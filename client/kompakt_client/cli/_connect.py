@@ -1,0 +1,30 @@
+"""The connection of a command to its server."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kompakt_client._client import Client
+from kompakt_client._errors import UnavailableError
+from kompakt_client.cli._errors import UsageError
+
+
+@contextmanager
+def connect(args: argparse.Namespace) -> Iterator[Client]:
+    """Yield a client by the arguments and the environment; say so if no server is there."""
+    try:
+        client = Client.from_env(target=args.target, timeout=args.timeout)
+    except ValueError as error:
+        raise UsageError(error) from error
+    with client:
+        try:
+            yield client
+        except UnavailableError as error:
+            if error.reason:
+                raise
+            raise UnavailableError(
+                f"cannot reach {client.target}: is the server running? "
+                "start it with `kompakt serve`"
+            ) from error

@@ -1,0 +1,55 @@
+"""`kompakt decompress`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from kompakt_client._names import SUFFIXES, Format, format_of_path
+from kompakt_client._results import Decompressed, Failure
+from kompakt_client.cli._connect import connect
+from kompakt_client.cli._errors import UsageError
+from kompakt_client.cli._output import print_rows
+from kompakt_client.cli._paths import STREAM_SUFFIX, is_directory, plan
+from kompakt_client.cli._transform import Run
+
+_FIELDS = ("format", "height", "width", "channels", "model")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Decompress the files that were asked for, and return the exit status."""
+    image_format = _choose_format(args)
+    suffix = next(suffix for suffix, name in SUFFIXES.items() if name == image_format)
+    run = Run(plan(args.inputs, args.output, (STREAM_SUFFIX,), suffix), _FIELDS)
+    with connect(args) as client:
+
+        def stream(streams: Iterable[bytes]) -> Iterator[Decompressed | Failure]:
+            return client.decompress_stream(
+                streams, model=args.model, profile=args.profile, format=image_format
+            )
+
+        run.transform("decompressing", stream)
+    if not print_rows(args, ("input", "output", *_FIELDS, "error", "reason"), run.rows):
+        _summarise(run)
+    return run.status
+
+
+def _choose_format(args: argparse.Namespace) -> Format:
+    """Return what --format says, else OUT's suffix, else PNG."""
+    chosen: Format = args.format or "png"
+    suffix = Path(args.output).suffix
+    if args.format or is_directory(args.inputs, args.output) or not suffix:
+        return chosen
+    try:
+        return format_of_path(args.output)
+    except ValueError as error:
+        raise UsageError(f"{error}, or choose with --format") from error
+
+
+def _summarise(run: Run) -> None:
+    if len(run.jobs) > 1:
+        print(f"decompressed {len(run.done)} of {len(run.jobs)} images")
+    elif run.done:
+        [image] = run.done
+        print(f"{run.jobs[0].target}: {image.width} x {image.height} pixels, by {image.model}")

@@ -1,0 +1,79 @@
+"""What commands print: one JSON document, CSV, a table, or progress."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Row = Mapping[str, Any]
+
+_PIPE_WIDTH = 160
+
+
+class Advance(Protocol):
+    """Says that one more item is done."""
+
+    def __call__(self) -> None: ...
+
+
+def print_json(document: object) -> None:
+    """Print a document."""
+    json.dump(document, sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+def print_csv(columns: Sequence[str], rows: Iterable[Row]) -> None:
+    """Print rows under a header; None is an empty cell."""
+    writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+def print_rows(args: argparse.Namespace, columns: Sequence[str], rows: Sequence[Row]) -> bool:
+    """Print rows as JSON or CSV if that was asked for, and tell whether it was."""
+    if args.json:
+        print_json([{column: row.get(column) for column in columns} for row in rows])
+    elif args.csv:
+        print_csv(columns, rows)
+    return bool(args.json or args.csv)
+
+
+def make_table(title: str, columns: Sequence[str], *, num_text: int) -> Table:
+    """Return an empty table for people; the columns after the first few are numbers."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index < num_text else "right", no_wrap=True)
+    return table
+
+
+def print_table(table: Table) -> None:
+    """Print a table: to the width of the terminal, or unfolded into a file or pipe."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    Console(file=sys.stdout, width=width, highlight=False).print(table)
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Advance]:
+    """Show a bar on stderr while items are done, if that is a terminal and there are several."""
+    if total < 2 or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)

@@ -1,0 +1,189 @@
+"""The arguments of the commands."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn, get_args
+
+from kompakt_client import _names
+from kompakt_client.cli._errors import USAGE
+
+_FORMATS = tuple(name for name in get_args(_names.Format) if name != "raw")
+_BASELINES = get_args(_names.BaselineName)
+
+_PLUGIN_HELP = {
+    "serve": "run the server (needs the service extra)",
+    "train": "train a model on your own images (needs the training extra)",
+}
+
+_EPILOG = """\
+The server is found by --target, else by KOMPAKT_TARGET, else at localhost:50051.
+KOMPAKT_TIMEOUT, KOMPAKT_TOKEN, KOMPAKT_CA, KOMPAKT_CERT and KOMPAKT_KEY are read too.
+Exit status: 0 success, 1 failure (of any file), 2 wrong usage.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports an error in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+class _Version(argparse.Action):
+    """Looks the version up only if it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from kompakt_client import __version__
+
+        print(f"kompakt {__version__}")
+        parser.exit()
+
+
+def make_parser(plugins: Iterable[str] = ()) -> argparse.ArgumentParser:
+    """Return the parser, whose help lists these plugins beside the client's commands."""
+    parser = _Parser(
+        prog="kompakt",
+        description="Compress images with neural codecs, on a Kompakt server.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, add_command in COMMANDS.items():
+        add_command(commands, name)
+    for name in sorted(plugins):
+        commands.add_parser(name, help=_PLUGIN_HELP.get(name, "a command of another package"))
+    return parser
+
+
+def _add_compress(commands: Any, name: str) -> None:
+    parser = _command(commands, name, "compress images to .kpt files")
+    _add_inputs(parser, "an image file, or a directory: the image files directly in it")
+    _add_output(parser, "digit.png becomes digit.kpt")
+    parser.add_argument("--model", metavar="NAME", help="default: the server's default model")
+    _add_profile(parser, "embedded streams are smaller, but do not name their model")
+    _add_fit(parser)
+    _add_common(parser)
+
+
+def _add_decompress(commands: Any, name: str) -> None:
+    parser = _command(commands, name, "decompress .kpt files to images")
+    _add_inputs(parser, "a .kpt file, or a directory: the .kpt files directly in it")
+    _add_output(parser, "digit.kpt becomes digit.png")
+    parser.add_argument(
+        "--format", choices=_FORMATS, help="of the images; default: by OUT's suffix, else png"
+    )
+    parser.add_argument("--model", metavar="NAME", help="the model of embedded streams")
+    _add_profile(parser, "how the streams were made")
+    _add_common(parser)
+
+
+def _add_evaluate(commands: Any, name: str) -> None:
+    parser = _command(commands, name, "measure models and classical codecs on images")
+    _add_inputs(parser, "an image file, or a directory: the image files directly in it")
+    parser.add_argument(
+        "--models", metavar="A,B", type=_names_list(), help="default: all that accept the images"
+    )
+    parser.add_argument(
+        "--baselines",
+        metavar="A,B",
+        type=_names_list(_BASELINES),
+        help=f"of {', '.join(_BASELINES)}, or none; default: all",
+    )
+    parser.add_argument("--per-image", action="store_true", help="show each image's rows too")
+    _add_profile(parser, "how the models' streams are framed, and so counted")
+    _add_fit(parser)
+    _add_common(parser)
+
+
+def _add_models(commands: Any, name: str) -> None:
+    parser = _command(commands, name, "list the models that the server has loaded")
+    parser.add_argument("name", metavar="NAME", nargs="?", help="show this model only")
+    _add_common(parser)
+
+
+COMMANDS: dict[str, Callable[[Any, str], None]] = {
+    "compress": _add_compress,
+    "decompress": _add_decompress,
+    "evaluate": _add_evaluate,
+    "models": _add_models,
+}
+"""The client's commands; `cli/_NAME.py` holds what each does."""
+
+
+def _command(commands: Any, name: str, summary: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(module=f"kompakt_client.cli._{name}")
+    return parser
+
+
+def _add_inputs(parser: argparse.ArgumentParser, help_text: str) -> None:
+    parser.add_argument("inputs", metavar="INPUT", nargs="+", help=help_text)
+
+
+def _add_output(parser: argparse.ArgumentParser, example: str) -> None:
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        required=True,
+        help="a file for one input; for several, or a directory, a directory, which is made "
+        f"({example}). Files that exist are overwritten",
+    )
+
+
+def _add_profile(parser: argparse.ArgumentParser, help_text: str) -> None:
+    choices = get_args(_names.Profile)
+    parser.add_argument(
+        "--profile", choices=choices, default="file", help=f"{help_text} (default: file)"
+    )
+
+
+def _add_fit(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--fit",
+        choices=get_args(_names.Fit),
+        default="refuse",
+        help="what to do with an image of a size that the model does not accept (default: refuse)",
+    )
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--target", metavar="HOST:PORT", help="the server's address")
+    parser.add_argument(
+        "--timeout", metavar="SECONDS", type=_seconds, help="for one answer; default: 30"
+    )
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="print one JSON document")
+    output.add_argument("--csv", action="store_true", help="print CSV with a header")
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a positive number of seconds, not {text}")
+    return seconds
+
+
+def _names_list(known: tuple[str, ...] | None = None) -> Callable[[str], list[str]]:
+    """Return what reads names with commas between; "none" is no name at all."""
+
+    def names(text: str) -> list[str]:
+        if known and text == "none":
+            return []
+        found = [name.strip() for name in text.split(",")]
+        for name in found:
+            if not name or (known and name not in known):
+                choices = f"; choose from {', '.join(known)}, or none" if known else ""
+                raise argparse.ArgumentTypeError(f"unknown name {name!r}{choices}")
+        return found
+
+    return names

@@ -1,0 +1,40 @@
+"""Commands of other parts, such as `serve`, found by their entry points.
+
+They are loaded only when they are called, so that the client needs none of
+their packages.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+
+from kompakt_client.cli._errors import FAILED
+
+GROUP = "kompakt.commands"
+
+_EXTRAS = {"serve": "service", "train": "training"}
+"""The extra that each command of Kompakt itself needs."""
+
+
+def find_plugins() -> dict[str, metadata.EntryPoint]:
+    """Return the entry points of the group by name; each is `main(argv: list[str]) -> int`."""
+    return {entry.name: entry for entry in metadata.entry_points(group=GROUP)}
+
+
+def run_plugin(entry: metadata.EntryPoint, argv: list[str]) -> int:
+    """Load a command, run it and return its exit status."""
+    try:
+        status: int = entry.load()(argv)
+    except ImportError as error:
+        print(_explain(entry.name, error), file=sys.stderr)
+        return FAILED
+    return status
+
+
+def _explain(name: str, error: ImportError) -> str:
+    missing = (error.name or "").partition(".")[0]
+    if name not in _EXTRAS or missing.startswith("kompakt"):
+        return f"kompakt {name} cannot be loaded: {error}"
+    extra = _EXTRAS[name]
+    return f"kompakt {name} needs the {extra} extra: pip install 'kompakt[{extra}]'"

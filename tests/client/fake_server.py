@@ -1,0 +1,372 @@
+"""A server that speaks the contract and stores pixels, with failures on demand.
+
+Its "streams" are `FAKE`, the height, width and channels, and the pixels; images
+of more than 64 rows are of a wrong size. Items named in `broken` fail.
+"""
+
+import io
+import struct
+import time
+import zlib
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent import futures
+from dataclasses import dataclass, field
+
+import grpc
+from google.protobuf import duration_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from PIL import Image
+
+from kompakt.v1 import compression_pb2 as pb
+from kompakt.v1 import compression_pb2_grpc as pb_grpc
+
+MAX_ROWS = 64
+FINGERPRINT = "f1" * 32
+HEADER = struct.Struct(">4sIIB")
+MESSAGE_BYTES = 64 << 20
+
+
+@dataclass
+class Fault:
+    """How a call fails before it does anything."""
+
+    code: grpc.StatusCode
+    reason: str = ""
+    retry_after: float | None = None
+    field: str = ""
+    details: bytes | None = None
+
+
+class ItemError(Exception):
+    def __init__(self, code: int, reason: str, message: str) -> None:
+        self.status = make_status(code, message, reason=reason)
+
+
+def make_status(
+    code: int,
+    message: str,
+    *,
+    reason: str = "",
+    retry_after: float | None = None,
+    field: str = "",
+    domain: str = "kompakt.v1",
+) -> status_pb2.Status:
+    status = status_pb2.Status(code=code, message=message)
+    if reason:
+        info = error_details_pb2.ErrorInfo(reason=reason, domain=domain, metadata={"why": "test"})
+        status.details.add().Pack(info)
+    if field:
+        violation = error_details_pb2.BadRequest.FieldViolation(field=field, description="no")
+        status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+    if retry_after is not None:
+        delay = duration_pb2.Duration()
+        delay.FromNanoseconds(round(retry_after * 1e9))
+        status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+    return status
+
+
+@dataclass
+class FakeServer:
+    """What the tests set before a call, and see after it."""
+
+    faults: deque[Fault] = field(default_factory=deque)
+    """Each fails one call or stream."""
+    cut_streams_after: deque[int] = field(default_factory=deque)
+    """Each cuts one stream after it has answered so many messages."""
+    delay: float = 0.0
+    """Seconds before each answer."""
+    max_images: int = 1024
+    max_answer_pixels: int | None = None
+    """Beyond it an answer is over the transport's limit."""
+    calls: list[str] = field(default_factory=list)
+    requests: list = field(default_factory=list)
+    metadata: list[dict[str, str]] = field(default_factory=list)
+    end_streams_early: bool = False
+    num_clean_ends: int = 0
+    """How many streams ended because the client had no more to send."""
+
+    def begin(self, method: str, context: grpc.ServicerContext) -> None:
+        self.calls.append(method)
+        self.metadata.append(dict(context.invocation_metadata()))
+        time.sleep(self.delay)
+        if self.faults:
+            abort(context, self.faults.popleft())
+
+    def num_calls(self, method: str) -> int:
+        return self.calls.count(method)
+
+
+def abort(context: grpc.ServicerContext, fault: Fault) -> None:
+    status = make_status(
+        fault.code.value[0],
+        f"injected {fault.reason or fault.code.name}",
+        reason=fault.reason,
+        retry_after=fault.retry_after,
+        field=fault.field,
+    )
+    details = status.SerializeToString() if fault.details is None else fault.details
+    context.set_trailing_metadata((("grpc-status-details-bin", details),))
+    context.abort(fault.code, status.message)
+
+
+def finish(context, results: list, num_items: int) -> None:
+    """By the contract a single item's failure is that of the call."""
+    if num_items == 1 and results[0].status.code:
+        status = results[0].status
+        context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+        code = next(c for c in grpc.StatusCode if c.value[0] == status.code)
+        context.abort(code, status.message)
+
+
+def pixels_of(image: pb.Image) -> tuple[int, int, int, bytes]:
+    if image.WhichOneof("source") == "raw":
+        raw = image.raw
+        return raw.height, raw.width, raw.channels, raw.data
+    try:
+        opened = Image.open(io.BytesIO(image.encoded))
+    except OSError as error:
+        raise ItemError(code_pb2.INVALID_ARGUMENT, "INVALID_IMAGE", "not an image") from error
+    opened = opened if opened.mode in ("L", "RGB") else opened.convert("RGB")
+    return opened.height, opened.width, len(opened.getbands()), opened.tobytes()
+
+
+def compress(image: pb.Image, options: pb.CompressOptions) -> pb.CompressResult:
+    height, width, channels, data = pixels_of(image)
+    fitted = height > MAX_ROWS and options.fit > pb.FIT_REFUSE
+    if height > MAX_ROWS and not fitted:
+        message = f"the model accepts at most {MAX_ROWS} rows, not {height}"
+        raise ItemError(code_pb2.INVALID_ARGUMENT, "WRONG_SIZE", message)
+    if fitted:
+        height, data = MAX_ROWS, data[: MAX_ROWS * width * channels]
+    stream = HEADER.pack(b"FAKE", height, width, channels) + data
+    result = pb.CompressResult(
+        stream=pb.CompressedImage(data=stream, crc32c=zlib.crc32(stream)),
+        size_bytes=len(stream),
+        bits_per_pixel=8 * len(stream) / (height * width),
+        height=height,
+        width=width,
+        channels=channels,
+        fitted=fitted,
+    )
+    if options.return_latents:
+        numbers = struct.pack("<3h", -300, 0, 7)
+        result.latents.CopyFrom(
+            pb.Tensor(data=numbers, shape=[3, 1, 1], data_type=pb.DATA_TYPE_INT16)
+        )
+    if options.return_reconstruction:
+        result.reconstruction.CopyFrom(
+            pb.RawImage(data=data, height=height, width=width, channels=channels)
+        )
+        result.mse = 0.0
+    return result
+
+
+def decompress(stream: pb.CompressedImage, options: pb.DecompressOptions) -> pb.DecompressResult:
+    if not stream.data.startswith(b"FAKE"):
+        raise ItemError(code_pb2.INVALID_ARGUMENT, "INVALID_STREAM", "not a stream")
+    if stream.crc32c and zlib.crc32(stream.data) != stream.crc32c:
+        raise ItemError(code_pb2.DATA_LOSS, "CORRUPT_STREAM", "the check does not match")
+    _, height, width, channels = HEADER.unpack_from(stream.data)
+    pixels = stream.data[HEADER.size :]
+    result = pb.DecompressResult(
+        height=height, width=width, channels=channels, model=options.model or "fake-ae"
+    )
+    if options.format == pb.IMAGE_FORMAT_RAW:
+        result.image.raw.CopyFrom(
+            pb.RawImage(data=pixels, height=height, width=width, channels=channels)
+        )
+        return result
+    names = {2: "PNG", 3: "WEBP", 4: "BMP", 5: "TIFF"}
+    file = io.BytesIO()
+    mode = "L" if channels == 1 else "RGB"
+    Image.frombytes(mode, (width, height), pixels).save(file, names[options.format])
+    result.image.encoded = file.getvalue()
+    return result
+
+
+def evaluate(image: pb.Image, options: pb.EvaluateOptions) -> pb.EvaluateResult:
+    height, width, channels, data = pixels_of(image)
+    result = pb.EvaluateResult()
+    models = options.models or ["fake-ae", "fake-vae"]
+    for model in models:
+        result.measurements.add(codec=model, size_bytes=50, mse=0.01, psnr_db=20.0, num_images=1)
+    if not options.skip_baselines:
+        result.measurements.add(codec="zip", size_bytes=200, num_images=1)
+        result.measurements.add(
+            codec="webp", reference_model=models[0], size_bytes=100, mse=0.01, num_images=1
+        )
+    for measurement in result.measurements:
+        measurement.bits_per_pixel = 8 * measurement.size_bytes / (height * width)
+        measurement.encode_seconds = 0.001
+    if options.return_reconstructions:
+        for model in models:
+            raw = pb.RawImage(data=data, height=height, width=width, channels=channels)
+            result.reconstructions.add(model=model, image=raw)
+    return result
+
+
+def pool(results: Iterable[pb.EvaluateResult]) -> list[pb.Measurement]:
+    pooled: dict[str, pb.Measurement] = {}
+    for result in results:
+        for one in result.measurements:
+            total = pooled.setdefault(one.codec, pb.Measurement(codec=one.codec))
+            total.reference_model = one.reference_model
+            total.size_bytes += one.size_bytes
+            total.encode_seconds += one.encode_seconds
+            total.num_images += 1
+    return list(pooled.values())
+
+
+class Compression(pb_grpc.CompressionServiceServicer):
+    def __init__(self, fake: FakeServer) -> None:
+        self.fake = fake
+
+    def Compress(self, request, context):  # noqa: N802
+        results = self._unary("Compress", compress, request, request.images, context)
+        response = pb.CompressResponse(
+            results=results, model=request.options.model or "fake-ae", fingerprint=FINGERPRINT
+        )
+        response.timings.transform.FromMilliseconds(250)
+        return response
+
+    def Decompress(self, request, context):  # noqa: N802
+        results = self._unary("Decompress", decompress, request, request.streams, context)
+        return pb.DecompressResponse(results=results)
+
+    def Evaluate(self, request, context):  # noqa: N802
+        results = self._unary("Evaluate", evaluate, request, request.images, context)
+        return pb.EvaluateResponse(results=results, pooled=pool(results))
+
+    def StreamCompress(self, requests, context):  # noqa: N802
+        for options, results in self._stream("StreamCompress", compress, requests, context):
+            yield pb.StreamCompressResponse(
+                results=results, model=options.model or "fake-ae", fingerprint=FINGERPRINT
+            )
+
+    def StreamDecompress(self, requests, context):  # noqa: N802
+        for _, results in self._stream("StreamDecompress", decompress, requests, context):
+            yield pb.StreamDecompressResponse(results=results)
+
+    def StreamEvaluate(self, requests, context):  # noqa: N802
+        everything = []
+        for _, results in self._stream("StreamEvaluate", evaluate, requests, context):
+            everything += results
+            yield pb.StreamEvaluateResponse(results=results)
+        yield pb.StreamEvaluateResponse(pooled=pool(everything))
+
+    def _unary(self, method, work, request, items, context) -> list:
+        self.fake.begin(method, context)
+        self.fake.requests.append(request)
+        self._check_size(items, context)
+        results = self._answer(work, items, request.options, 0, context)
+        finish(context, results, len(items))
+        return results
+
+    def _stream(self, method, work, requests, context) -> Iterator:
+        self.fake.begin(method, context)
+        cut = self.fake.cut_streams_after.popleft() if self.fake.cut_streams_after else None
+        options, start, answered = None, 0, 0
+        for request in requests:
+            self.fake.requests.append(request)
+            assert request.HasField("options") == (options is None)
+            options = request.options if options is None else options
+            items = request.streams if method == "StreamDecompress" else request.images
+            if not items:
+                continue
+            if cut == answered:
+                abort(context, Fault(grpc.StatusCode.UNAVAILABLE))
+            if self.fake.end_streams_early:
+                return
+            self._check_size(items, context)
+            yield options, self._answer(work, items, options, start, context)
+            start += len(items)
+            answered += 1
+        self.fake.num_clean_ends += 1
+
+    def _check_size(self, items, context) -> None:
+        if not items:
+            abort(context, Fault(grpc.StatusCode.INVALID_ARGUMENT, "NO_IMAGES"))
+        if len(items) > self.fake.max_images:
+            abort(context, Fault(grpc.StatusCode.INVALID_ARGUMENT, "TOO_MANY_IMAGES"))
+
+    def _answer(self, work, items, options, start, context) -> list:
+        results = []
+        for index, item in enumerate(items, start):
+            try:
+                result = work(item, options)
+            except ItemError as error:
+                kinds = {compress: pb.CompressResult, decompress: pb.DecompressResult}
+                result = kinds.get(work, pb.EvaluateResult)(status=error.status)
+            result.index = index
+            results.append(result)
+        limit = self.fake.max_answer_pixels
+        if limit and sum(getattr(r, "height", 0) * r.width for r in results) > limit:
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "Received message larger than max")
+        return results
+
+
+class Models(pb_grpc.ModelServiceServicer):
+    def __init__(self, fake: FakeServer) -> None:
+        self.fake = fake
+
+    def ListModels(self, request, context):  # noqa: N802, ARG002
+        self.fake.begin("ListModels", context)
+        return pb.ListModelsResponse(models=MODELS)
+
+    def GetModel(self, request, context):  # noqa: N802
+        self.fake.begin("GetModel", context)
+        for model in MODELS:
+            if request.name in (model.name, ""):
+                return pb.GetModelResponse(model=model)
+        return abort(context, Fault(grpc.StatusCode.NOT_FOUND, "UNKNOWN_MODEL"))
+
+    def GetServerInfo(self, request, context):  # noqa: N802, ARG002
+        self.fake.begin("GetServerInfo", context)
+        return pb.GetServerInfoResponse(
+            version="0.1.0", max_images=1024, device="cpu", image_formats=["PNG", "JPEG"]
+        )
+
+
+MODELS = [
+    pb.Model(
+        name="fake-ae",
+        fingerprint=FINGERPRINT,
+        architecture="ae",
+        accepted_sizes=[pb.SizeRange(min_height=28, max_height=28, min_width=28, max_width=28)],
+        channels=1,
+        latent_shape=[16, 1, 1],
+        is_default=True,
+        measured=pb.MeasuredQuality(
+            dataset="digits test",
+            num_images=10,
+            bytes_per_image=56.5,
+            bits_per_pixel=0.577,
+            mse=0.002,
+            psnr_db=27.0,
+        ),
+        training=pb.TrainingInfo(dataset="digits train", licence="CC0", num_images=100, epochs=3),
+    ),
+    pb.Model(
+        name="fake-vae",
+        fingerprint=FINGERPRINT,
+        architecture="vae",
+        accepted_sizes=[pb.SizeRange(min_height=1, max_height=64, min_width=2, max_width=128)],
+        channels=3,
+    ),
+]
+
+
+def serve(fake: FakeServer) -> tuple[grpc.Server, str]:
+    """Start a server for this state on a free port, and return it with its address."""
+    limits = [
+        ("grpc.max_receive_message_length", MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MESSAGE_BYTES),
+        ("grpc.so_reuseport", 0),
+    ]
+    server = grpc.server(futures.ThreadPoolExecutor(8), options=limits)
+    pb_grpc.add_CompressionServiceServicer_to_server(Compression(fake), server)
+    pb_grpc.add_ModelServiceServicer_to_server(Models(fake), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    return server, f"127.0.0.1:{port}"

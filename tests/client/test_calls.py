@@ -1,0 +1,335 @@
+"""The methods of both clients, against the fake server."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kompakt.v1 import compression_pb2 as pb
+from kompakt_client import (
+    Compressed,
+    Failure,
+    InvalidImageError,
+    InvalidStreamError,
+    MessageTooLargeError,
+    ServerError,
+    UnavailableError,
+    UnknownModelError,
+    WrongSizeError,
+)
+from tests.client.conftest import pixels
+from tests.client.fake_server import FINGERPRINT, HEADER, Fault, grpc
+
+
+def test_an_image_comes_back(client, image):
+    compressed = client.compress(image, model="fake-vae")
+    decompressed = client.decompress(compressed)
+
+    assert np.array_equal(decompressed.to_numpy(), image)
+    assert compressed.num_bytes == HEADER.size + 28 * 28
+    assert compressed.bits_per_pixel == pytest.approx(8 * compressed.num_bytes / 28**2)
+    assert (compressed.height, compressed.width, compressed.channels) == (28, 28, 1)
+    assert (compressed.model, compressed.fingerprint) == ("fake-vae", FINGERPRINT)
+    assert not compressed.fitted
+    assert compressed.timings.transform == 0.25
+    assert compressed.latents is compressed.reconstruction is compressed.mse is None
+
+
+def test_latents_and_reconstruction_are_returned_if_asked_for(client, image):
+    compressed = client.compress(image, latents=True, reconstruction=True)
+
+    assert compressed.latents.tolist() == [[[-300]], [[0]], [[7]]]
+    assert np.array_equal(compressed.reconstruction, image)
+    assert compressed.mse == 0.0
+    assert compressed.psnr_db is None
+
+
+def test_options_reach_the_server(client, fake):
+    compressed = client.compress(pixels(1, height=100), fit="cover", profile="embedded")
+
+    options = fake.requests[0].options
+    assert (options.fit, options.profile) == (pb.FIT_COVER, pb.FRAME_PROFILE_EMBEDDED)
+    assert compressed.fitted
+    assert compressed.height == 64
+    assert compressed.profile == "embedded"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fit": "crop"}, "fit must be one of refuse, contain, cover, stretch, not 'crop'"),
+        ({"profile": "zip"}, "profile must be one of file, embedded, not 'zip'"),
+        ({"timeout": 0}, "a timeout must be a positive number of seconds, not 0"),
+    ],
+)
+def test_wrong_options_are_refused(client, image, options, message):
+    with pytest.raises(ValueError, match=message):
+        client.compress(image, **options)
+
+
+def test_an_unknown_option_is_refused(client, image):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'modle'"):
+        client.compress(image, modle="fake-ae")
+
+
+def test_one_image_raises_its_error(client):
+    with pytest.raises(WrongSizeError, match="at most 64 rows, not 100") as caught:
+        client.compress(pixels(1, height=100))
+
+    assert caught.value.code == "INVALID_ARGUMENT"
+    assert caught.value.reason == "WRONG_SIZE"
+    assert caught.value.metadata == {"why": "test"}
+
+
+def test_a_bad_image_of_a_batch_leaves_its_neighbours(client):
+    first, bad, last = client.compress_batch([pixels(1), b"no image", pixels(2)])
+
+    assert np.array_equal(client.decompress(first.unwrap()).to_numpy(), pixels(1))
+    assert np.array_equal(client.decompress(last).to_numpy(), pixels(2))
+    assert isinstance(bad, Failure)
+    assert bad.index == 1
+    with pytest.raises(InvalidImageError, match="not an image"):
+        bad.unwrap()
+
+
+def test_the_only_image_of_a_batch_fails_as_one_of_many_does(client):
+    [bad] = client.compress_batch([b"no image"])
+
+    assert isinstance(bad, Failure)
+    assert isinstance(bad.error, InvalidImageError)
+
+
+def test_a_batch_raises_what_is_no_fault_of_an_item(client, fake, image):
+    fake.faults.append(Fault(grpc.StatusCode.NOT_FOUND, "UNKNOWN_MODEL"))
+
+    with pytest.raises(UnknownModelError):
+        client.compress_batch([image])
+
+
+def test_an_empty_batch_makes_no_call(client, fake):
+    assert client.compress_batch([]) == ()
+    assert client.decompress_batch([]) == ()
+    assert client.evaluate([]).images == ()
+    assert fake.calls == []
+
+
+@pytest.mark.parametrize("one", ["digit.png", b"bytes"])
+def test_one_item_is_no_batch(client, one):
+    with pytest.raises(TypeError, match=r"put the one .* in a list"):
+        client.compress_batch(one)
+
+
+def test_a_long_batch_is_split_by_count(client, fake):
+    images = [pixels(seed, 2, 2) for seed in range(600)]
+
+    results = client.compress_batch(images)
+
+    assert [len(request.images) for request in fake.requests] == [256, 256, 88]
+    assert [result.data[HEADER.size :] for result in results] == [i.tobytes() for i in images]
+
+
+def test_a_heavy_batch_is_split_by_bytes(client, fake):
+    images = [pixels(seed, 64, 65536) for seed in range(3)]
+
+    results = client.compress_batch(images)
+
+    assert [len(request.images) for request in fake.requests] == [1, 1, 1]
+    assert all(isinstance(result, Compressed) for result in results)
+
+
+def test_a_batch_over_the_servers_own_limit_is_split_further(client, fake):
+    fake.max_images = 5
+
+    results = client.compress_batch([*(pixels(seed) for seed in range(11)), b"bad"])
+
+    assert [type(result) for result in results] == [Compressed] * 11 + [Failure]
+    assert results[11].index == 11
+    assert np.array_equal(client.decompress(results[7]).to_numpy(), pixels(7))
+
+
+def test_an_answer_over_the_message_limit_is_asked_for_in_parts(client, fake):
+    streams = client.compress_batch([pixels(seed) for seed in range(6)])
+    big = client.compress(pixels(6, 60, 60))
+    fake.max_answer_pixels = 2 * 28 * 28
+
+    results = client.decompress_batch([*streams, big])
+
+    assert all(np.array_equal(r.to_numpy(), pixels(i)) for i, r in enumerate(results[:6]))
+    assert isinstance(results[6].error, MessageTooLargeError)
+
+
+def test_a_message_over_the_clients_limit_is_an_error(make_client):
+    client = make_client(max_message_bytes=100_000)
+
+    with pytest.raises(MessageTooLargeError):
+        client.compress(pixels(1, 64, 65536))
+
+
+@pytest.mark.parametrize(("image_format", "name"), [("png", "PNG"), ("webp", "WEBP")])
+def test_decompress_to_a_file_format(client, image, image_format, name):
+    decompressed = client.decompress(client.compress(image), format=image_format)
+
+    opened = Image.open(io.BytesIO(decompressed.data))
+    assert opened.format == name
+    assert decompressed.format == image_format
+    with pytest.raises(ValueError, match=f"this image is a {image_format} file"):
+        decompressed.to_numpy()
+
+
+def test_decompress_to_writes_the_format_of_the_suffix(client, image, tmp_path):
+    path = client.decompress_to(client.compress(image), tmp_path / "back.TIF")
+
+    assert np.array_equal(np.asarray(Image.open(path))[..., None], image)
+
+
+def test_decompress_to_refuses_a_suffix_before_it_calls(client, fake, tmp_path):
+    with pytest.raises(ValueError, match=r"cannot tell the format from '.jpg'"):
+        client.decompress_to(b"FAKE", tmp_path / "back.jpg")
+
+    assert fake.calls == []
+
+
+def test_a_compressed_image_brings_its_model_profile_and_check(client, fake, image):
+    compressed = client.compress(image, model="fake-vae", profile="embedded")
+
+    client.decompress(compressed)
+
+    request = fake.requests[-1]
+    assert request.options.model == "fake-vae"
+    assert request.options.profile == pb.FRAME_PROFILE_EMBEDDED
+    assert request.streams[0].crc32c == compressed.crc32c
+
+
+def test_a_file_names_its_own_model(client, fake, image):
+    client.decompress(client.compress(image, model="fake-vae"))
+
+    assert fake.requests[-1].options.model == ""
+
+
+def test_streams_of_different_models_go_in_requests_of_their_own(client, fake, image):
+    kinds = [("fake-ae", "embedded"), ("fake-ae", "embedded"), ("fake-vae", "embedded")]
+    streams = [client.compress(image, model=model, profile=profile) for model, profile in kinds]
+
+    results = client.decompress_batch([*streams, streams[0].data])
+
+    assert [result.model for result in results] == ["fake-ae", "fake-ae", "fake-vae", "fake-ae"]
+    assert [len(request.streams) for request in fake.requests[3:]] == [2, 1, 1]
+
+
+def test_a_broken_stream_is_a_failure(client, image):
+    good = client.compress(image)
+
+    results = client.decompress_batch([good, b"", good])
+
+    assert isinstance(results[1].error, InvalidStreamError)
+    assert np.array_equal(results[2].unwrap().to_numpy(), image)
+
+
+def test_evaluate_pools_over_one_request(client, fake, image):
+    evaluation = client.evaluate([image, b"bad", image], models=["fake-ae"])
+
+    assert fake.calls == ["Evaluate"]
+    codecs = [(one.codec, one.reference_model, one.num_images) for one in evaluation.pooled]
+    assert codecs == [("fake-ae", "", 2), ("zip", "", 2), ("webp", "fake-ae", 2)]
+    assert evaluation.pooled[0].bytes_per_image == 50
+    assert evaluation.images[0].measurements[0].psnr_db == 20.0
+    assert evaluation.images[0].measurements[1].psnr_db is None
+    assert [failure.index for failure in evaluation.failures] == [1]
+
+
+def test_evaluate_pools_over_a_long_run(client, fake):
+    images = [pixels(seed) for seed in range(100)]
+    images[50] = b"bad"
+
+    evaluation = client.evaluate(iter(images), baselines=[], reconstructions=True)
+
+    assert fake.calls == ["StreamEvaluate"]
+    assert [image.index for image in evaluation.images] == list(range(100))
+    assert [(one.codec, one.num_images) for one in evaluation.pooled] == [
+        ("fake-ae", 99),
+        ("fake-vae", 99),
+    ]
+    assert np.array_equal(evaluation.images[99].reconstructions["fake-vae"], images[99])
+
+
+def test_the_only_image_to_evaluate_may_fail(client):
+    evaluation = client.evaluate([b"bad"])
+
+    assert isinstance(evaluation.images[0].error, InvalidImageError)
+    assert evaluation.pooled == ()
+
+
+def test_evaluate_passes_its_options(client, fake, image):
+    client.evaluate([image], baselines=["zip", "jpeg-xl"], models="fake-ae", fit="stretch")
+
+    options = fake.requests[0].options
+    assert list(options.baselines) == [pb.BASELINE_ZIP, pb.BASELINE_JPEG_XL]
+    assert not options.skip_baselines
+    assert list(options.models) == ["fake-ae"]
+    assert options.fit == pb.FIT_STRETCH
+
+
+def test_evaluate_refuses_an_unknown_baseline(client, image):
+    with pytest.raises(ValueError, match=r"baseline must be one of zip, .*, not 'gif'"):
+        client.evaluate([image], baselines=["gif"])
+
+
+def test_models_are_described(client):
+    default, other = client.models()
+
+    assert default == client.model() == client.model("fake-ae")
+    assert default.is_default
+    assert default.latent_shape == (16, 1, 1)
+    assert default.accepted_sizes[0].max_height == 28
+    assert default.measured.bytes_per_image == 56.5
+    assert default.training.dataset == "digits train"
+    assert other.measured is None
+    assert other.training is None
+
+
+def test_an_unknown_model_is_an_error(client):
+    with pytest.raises(UnknownModelError):
+        client.model("nobody")
+
+
+def test_the_server_is_described(client):
+    info = client.server_info()
+
+    assert (info.version, info.device, info.max_images) == ("0.1.0", "cpu", 1024)
+    assert info.image_formats == ("PNG", "JPEG")
+
+
+def test_a_missing_result_is_the_servers_fault(client, monkeypatch, image):
+    from tests.client import fake_server
+
+    monkeypatch.setattr(fake_server.Compression, "_answer", lambda *_: [pb.CompressResult()] * 3)
+
+    with pytest.raises(ServerError, match="breaks the contract: 3 results for 1 items"):
+        client.compress(image)
+
+
+def test_wait_ready_waits_for_the_server(client, fake):
+    fake.faults += [Fault(grpc.StatusCode.UNAVAILABLE)] * 6
+
+    client.wait_ready(timeout=20)
+
+    assert fake.num_calls("GetServerInfo") == 7
+
+
+def test_wait_ready_gives_up(make_client):
+    client = make_client(target="127.0.0.1:1")
+
+    with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1: not ready within 0\.3 s"):
+        client.wait_ready(timeout=0.3)
+
+
+def test_a_closed_client_says_so(client, image):
+    client.compress(image)
+    if hasattr(client, "aclose"):
+        client.aclose()
+    else:
+        client.close()
+
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        client.compress(image)

@@ -1,0 +1,114 @@
+"""How clients are configured and shown."""
+
+import pytest
+
+from kompakt_client import AsyncClient, Client
+from kompakt_client._config import DEFAULT_MESSAGE_BYTES
+
+BOTH = pytest.mark.parametrize("cls", [Client, AsyncClient])
+
+
+@BOTH
+def test_the_environment_configures_a_client(cls, monkeypatch):
+    monkeypatch.setenv("KOMPAKT_TARGET", "images.example:443")
+    monkeypatch.setenv("KOMPAKT_TIMEOUT", "2.5")
+    monkeypatch.setenv("KOMPAKT_TOKEN", "secret")
+
+    client = cls.from_env()
+
+    assert client.target == "images.example:443"
+    assert repr(client) == f"{cls.__name__}('images.example:443', token=***, timeout=2.5)"
+
+
+def test_an_empty_environment_means_the_defaults():
+    assert repr(Client.from_env()) == repr(Client()) == "Client('localhost:50051', timeout=30)"
+
+
+def test_what_is_given_wins_over_the_environment(monkeypatch):
+    monkeypatch.setenv("KOMPAKT_TARGET", "images.example:443")
+    monkeypatch.setenv("KOMPAKT_TIMEOUT", "nonsense")
+
+    assert repr(Client.from_env(target="here:1", timeout=4)) == "Client('here:1', timeout=4)"
+
+
+@pytest.mark.parametrize("value", ["soon", "-1", "0", "nan", "inf"])
+def test_a_wrong_timeout_names_its_variable(monkeypatch, value):
+    monkeypatch.setenv("KOMPAKT_TIMEOUT", value)
+
+    with pytest.raises(ValueError, match=f"KOMPAKT_TIMEOUT must be a positive .*, not '{value}'"):
+        Client.from_env()
+
+
+@pytest.mark.parametrize(("given", "missing"), [("CERT", "KEY"), ("KEY", "CERT")])
+def test_half_a_certificate_names_the_other_half(monkeypatch, tmp_path, given, missing):
+    path = tmp_path / "file.pem"
+    path.write_bytes(b"")
+    monkeypatch.setenv(f"KOMPAKT_{given}", str(path))
+
+    with pytest.raises(ValueError, match=f"KOMPAKT_{given} needs KOMPAKT_{missing}"):
+        Client.from_env()
+
+
+def test_an_unreadable_certificate_names_its_variable(monkeypatch, tmp_path):
+    monkeypatch.setenv("KOMPAKT_CA", str(tmp_path / "missing.pem"))
+
+    with pytest.raises(ValueError, match="KOMPAKT_CA names a file that cannot be read"):
+        Client.from_env()
+
+
+def test_an_authority_means_tls(monkeypatch, tmp_path):
+    path = tmp_path / "ca.pem"
+    path.write_bytes(b"-----BEGIN CERTIFICATE-----")
+    monkeypatch.setenv("KOMPAKT_CA", str(path))
+
+    assert "credentials=***" in repr(Client.from_env())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"timeout": 0}, "a timeout must be a positive number of seconds, not 0"),
+        ({"timeout": float("inf")}, "a timeout must be a positive number"),
+        ({"max_message_bytes": 0}, "max_message_bytes must be positive, not 0"),
+    ],
+)
+@BOTH
+def test_settings_are_checked_at_once(cls, settings, message):
+    with pytest.raises(ValueError, match=message):
+        cls(**settings)
+
+
+def test_secrets_are_not_shown(running, image):
+    with Client(running.target, token="secret") as client:
+        client.compress(image)
+        shown = repr(client) + repr(vars(client)["_settings"])
+
+    assert "secret" not in shown
+
+
+@BOTH
+def test_the_channel_is_made_at_the_first_call(cls):
+    assert vars(cls("nowhere.invalid:1"))["_channels"] == {}
+
+
+def test_one_mechanism_retries_and_messages_are_large():
+    options = dict(Client()._settings.channel_options())
+
+    assert options["grpc.enable_retries"] == 0
+    assert options["grpc.keepalive_time_ms"] == 30_000
+    assert options["grpc.max_receive_message_length"] == DEFAULT_MESSAGE_BYTES == 64 * 2**20
+
+
+def test_no_token_means_no_metadata(client, fake, image):
+    client.compress(image)
+
+    assert "authorization" not in fake.metadata[0]
+
+
+def test_a_token_goes_with_calls_and_streams(make_client, fake, image):
+    client = make_client(token="secret")
+
+    client.compress(image)
+    list(client.compress_stream([image]))
+
+    assert [sent["authorization"] for sent in fake.metadata] == ["Bearer secret"] * 2

@@ -1,0 +1,82 @@
+"""What users install: the wheel alone, and with the service extra, in clean environments."""
+
+import subprocess
+import sys
+import venv
+import zipfile
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.e2e.conftest import running_service
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, ROOT]
+    subprocess.run(command, check=True, capture_output=True)
+    return next(out.glob("*.whl"))
+
+
+def installed(directory: Path, *requirements: str) -> Path:
+    """A new virtual environment with these requirements; its bin directory."""
+    venv.create(directory, with_pip=True)
+    pip = [directory / "bin/pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, *requirements], check=True)
+    return directory / "bin"
+
+
+def packages(bin_directory: Path) -> set[str]:
+    code = "import importlib.metadata as m; print(*{d.name.lower() for d in m.distributions()})"
+    done = subprocess.run(
+        [bin_directory / "python", "-c", code], check=True, capture_output=True, text=True
+    )
+    return set(done.stdout.split())
+
+
+def test_the_wheel_holds_what_it_must_and_nothing_else(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "kompakt_service/models/mnist-ae.safetensors" in names
+    assert "kompakt_service/models/mnist-vae.safetensors" in names
+    for package in ("kompakt", "kompakt_client", "kompakt_codec", "kompakt_service"):
+        assert f"{package}/py.typed" in names
+    top = {name.split("/")[0] for name in names}
+    assert {name for name in top if not name.startswith("kompakt")} == set()
+
+
+def test_the_wheel_alone_is_a_client_without_torch(wheel, tmp_path, target, digits):
+    client = installed(tmp_path / "client", str(wheel))
+    assert packages(client).isdisjoint({"torch", "torchvision", "pydantic", "pillow"})
+    Image.fromarray(digits[0, ..., 0]).save(tmp_path / "x.png")
+    kompakt = [client / "kompakt", "compress", tmp_path / "x.png", "-o", tmp_path / "x.kpt"]
+    subprocess.run([*kompakt, "--target", target], check=True)
+    assert (tmp_path / "x.kpt").read_bytes().startswith(b"\xcbKP")
+    serve = subprocess.run([client / "kompakt", "serve"], capture_output=True, text=True)
+    assert serve.returncode == 1
+    assert "pip install 'kompakt[service]'" in serve.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_dockerfiles_steps_give_a_service_without_training(wheel, tmp_path, digits):
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert '"$(echo /wheels/*.whl)[service]"' in dockerfile
+    # The same torch as here, so that no second one is downloaded.
+    torch = f"torch=={version('torch').partition('+')[0]}"
+    service = installed(tmp_path / "service", torch, f"{wheel}[service]")
+    assert packages(service).isdisjoint({"torchvision", "matplotlib", "pytest", "grpcio-tools"})
+    Image.fromarray(digits[0, ..., 0]).save(tmp_path / "x.png")
+    with running_service(service) as target:
+        subprocess.run([service / "kompakt", "health", "--target", target], check=True)
+        for command in (
+            ["compress", tmp_path / "x.png", "-o", tmp_path / "x.kpt"],
+            ["decompress", tmp_path / "x.kpt", "-o", tmp_path / "back.png"],
+        ):
+            subprocess.run([service / "kompakt", *command, "--target", target], check=True)
+    with Image.open(tmp_path / "back.png") as image:
+        assert image.size == (28, 28)

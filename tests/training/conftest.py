@@ -1,0 +1,9 @@
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def clean_places(monkeypatch, tmp_path):
+    """No data but what a test puts there, and nothing written outside its folder."""
+    monkeypatch.delenv("KOMPAKT_DATA_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)

@@ -1,0 +1,66 @@
+"""Small real images, and the files that datasets are made of."""
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+from sklearn.datasets import load_digits
+
+from kompakt_codec.images import FileFormat, encode_image
+from kompakt_training.imageset import Images, ImageSet
+from kompakt_training.settings import Settings
+
+TINY = {
+    "ae": {"width": 4, "latents": 6, "levels": 3},
+    "vae": {"width": 4, "latents": 6},
+}
+
+
+# Enough for latents that say something, after two epochs on some hundred digits.
+FAST = {"batch_size": 8, "learning_rate": 3e-2}
+FINE_STEP = 0.2
+
+
+def digits(count: int) -> Images:
+    """Scikit-learn's real digits, uint8 (count, 8, 8, 1), again from the start when they end."""
+    pixels = (load_digits().images * 15.9).astype(np.uint8)[..., None]
+    return np.resize(pixels, (count, 8, 8, 1))
+
+
+def digit_set(num_train: int = 200) -> ImageSet:
+    pixels = digits(num_train + 80)
+    return ImageSet(
+        name="digits",
+        licence="BSD-3-Clause",
+        train=pixels[:num_train],
+        val=pixels[num_train : num_train + 40],
+        test=pixels[num_train + 40 :],
+    )
+
+
+def tiny_settings(model: str, *, epochs: int = 2, seed: int = 0) -> Settings:
+    return Settings.from_recipe(model, config=TINY[model], epochs=epochs, seed=seed, **FAST)
+
+
+def idx_bytes(images: Images) -> bytes:
+    return struct.pack(">4B3I", 0, 0, 8, 3, *images.shape[:3]) + images.tobytes()
+
+
+def write_published(folder: Path, *, zipped: bool = False, num_train: int = 5100) -> None:
+    """Files with MNIST's names, with the test digits of another kind than the training's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = {"train": digits(num_train), "t10k": 255 - digits(30)}
+    for part, images in parts.items():
+        data = idx_bytes(images)
+        path = folder / f"{part}-images-idx3-ubyte"
+        if zipped:
+            path.with_name(path.name + ".gz").write_bytes(gzip.compress(data, 1))
+        else:
+            path.write_bytes(data)
+
+
+def write_pngs(folder: Path, images: Images) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, image in enumerate(images):
+        (folder / f"{index:04}.png").write_bytes(encode_image(image, FileFormat.PNG))

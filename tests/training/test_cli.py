@@ -1,0 +1,232 @@
+import csv
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kompakt_codec.checkpoint import Checkpoint
+from kompakt_training import cli, loop
+from tests.training.helpers import TINY, digits, write_pngs, write_published
+
+TINY_FLAGS = {
+    model: [word for key, value in config.items() for word in (f"--{key}", str(value))]
+    for model, config in TINY.items()
+}
+FAST_FLAGS = ["--batch-size", "8", "--learning-rate", "0.03"]
+ARTEFACTS = ["history.csv", "loss_curves.png", "reconstructions.png", "results.csv"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_pngs(tmp_path / "My Digits", digits(120))
+    return f"folder:{tmp_path / 'My Digits'}"
+
+
+def train(dataset, *flags, model="ae"):
+    fast = ["--epochs", "2", *FAST_FLAGS, *TINY_FLAGS[model]]
+    return cli.main(["--model", model, "--dataset", dataset, *fast, *flags])
+
+
+def read_csv(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize(
+    ("model", "parts"), [("ae", []), ("vae", ["train_bce", "train_kl"])], ids=["ae", "vae"]
+)
+def test_a_run_leaves_all_its_files(tmp_path, capsys, folder, model, parts):
+    assert train(folder, "--out", "run", model=model) == 0
+
+    run = tmp_path / "run"
+    checkpoint = f"my-digits-{model}.safetensors"
+    assert sorted(p.name for p in run.iterdir()) == sorted(
+        [*ARTEFACTS, checkpoint, "training.state"]
+    )
+    history = read_csv(run / "history.csv")
+    assert [row["epoch"] for row in history] == ["1", "2"]
+    assert list(history[0]) == [
+        *("epoch", "train_loss", *parts, "val_loss", "val_mse", "val_psnr_db"),
+        *("learning_rate", "seconds"),
+    ]
+    for name in ("loss_curves.png", "reconstructions.png"):
+        with Image.open(run / name) as image:
+            assert min(image.size) > 200
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "epoch 2/2" in out
+    assert "kompakt serve --models run" in out
+
+
+def test_results_are_those_of_real_bytes(tmp_path, folder):
+    train(folder, "--out", "run")
+
+    results = read_csv(tmp_path / "run/results.csv")
+    measured = Checkpoint.load(tmp_path / "run/my-digits-ae.safetensors").header.measured
+    embedded, file, archive, deflate = results
+
+    names = ["my-digits-ae (embedded)", "my-digits-ae (file)", "zip", "deflate"]
+    assert [row["codec"] for row in results] == names
+    assert float(embedded["bytes_per_image"]) == measured.bytes_per_image
+    assert float(embedded["mse"]) == float(file["mse"]) == measured.mse
+    assert float(file["bytes_per_image"]) > float(embedded["bytes_per_image"])
+    assert float(archive["bytes_per_image"]) > float(deflate["bytes_per_image"])
+    assert float(archive["ratio_to_zip"]) == 1
+    assert {row["images"] for row in results} == {"6"}
+    assert list(embedded) == [
+        *("codec", "images", "bytes_per_image", "bits_per_pixel", "mse", "psnr_db"),
+        "ratio_to_zip",
+    ]
+
+
+def test_published_sets_are_trained_by_their_names(tmp_path):
+    write_published(tmp_path / "data")
+
+    assert train("mnist", "--data-dir", "data", "--epochs", "1", "--seed", "3") == 0
+
+    training = Checkpoint.load(tmp_path / "runs/mnist-ae/mnist-ae.safetensors").header.training
+    assert training.command == (
+        "kompakt train --model ae --dataset mnist "
+        "--width 4 --latents 6 --levels 3 --epochs 1 --batch-size 8 --learning-rate 0.03 --seed 3"
+    )
+    assert (training.dataset, training.licence, training.num_images) == (
+        "mnist",
+        "CC BY-SA 3.0",
+        100,
+    )
+
+
+def test_the_command_of_a_folder_names_no_path(tmp_path, folder):
+    flags = ("--name", "a", "--licence", "CC BY 4.0", "--step-scale", "0.5")
+    train(folder, "--out", "run", *flags, model="vae")
+
+    command = Checkpoint.load(tmp_path / "run/a.safetensors").header.training.command
+
+    assert command.startswith("kompakt train --model vae --dataset 'folder:My Digits' ")
+    assert command.endswith(" --name a --step-scale 0.5 --licence 'CC BY 4.0'")
+    assert str(tmp_path) not in command
+
+
+def test_rgb_images_make_an_rgb_codec(tmp_path):
+    write_pngs(tmp_path / "rgb", np.repeat(digits(40), 3, axis=3) // np.array([1, 2, 3], np.uint8))
+
+    assert train(f"folder:{tmp_path / 'rgb'}") == 0
+    assert Checkpoint.load(tmp_path / "runs/rgb-ae/rgb-ae.safetensors").header.channels == 3
+
+
+def test_an_interrupted_run_says_how_to_go_on_and_does(tmp_path, capsys, folder, monkeypatch):
+    whole = tmp_path / "whole/my-digits-ae.safetensors"
+    train(folder, "--out", "whole")
+    capsys.readouterr()
+    save_state = loop.save_state
+
+    def interrupt(path, state):
+        save_state(path, state)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "save_state", interrupt)
+    assert train(folder, "--out", "run") == 130
+    assert capsys.readouterr().err == (
+        "kompakt train: interrupted: give the same command again to go on after the last whole "
+        "epoch\n"
+    )
+    monkeypatch.undo()
+
+    assert train(folder, "--out", tmp_path.joinpath("run").as_posix()) == 0
+    assert "going on after epoch 1 of 2" in capsys.readouterr().out
+    assert (tmp_path / "run/my-digits-ae.safetensors").read_bytes() == whole.read_bytes()
+
+
+def test_a_finished_run_says_so_and_does_nothing(tmp_path, capsys, folder):
+    train(folder, "--out", "run")
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").iterdir()}
+
+    assert train(folder, "--out", "run") == 0
+
+    assert "is finished; start again with --no-resume" in capsys.readouterr().out
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "run").iterdir()} == before
+
+
+def test_a_finished_run_is_exported_again_with_another_step(tmp_path, capsys, folder):
+    train(folder, "--out", "run", "--name", "fine", "--step-scale", "0.1", model="vae")
+    trained = (tmp_path / "run/training.state").read_bytes()
+    capsys.readouterr()
+
+    flags = ("--name", "coarse")
+    assert train(folder, "--out", "run", *flags, model="vae") == 0
+
+    assert (tmp_path / "run/training.state").read_bytes() == trained
+    fine, coarse = (
+        Checkpoint.load(tmp_path / f"run/{name}.safetensors").header.measured
+        for name in ("fine", "coarse")
+    )
+    assert coarse.bytes_per_image < fine.bytes_per_image
+    assert "epoch" not in capsys.readouterr().out
+
+
+def test_other_settings_are_refused_until_told_to_start_again(capsys, folder):
+    train(folder, "--out", "run")
+    capsys.readouterr()
+
+    assert train(folder, "--out", "run", "--epochs", "3") == 1
+    assert capsys.readouterr().err.startswith(
+        "kompakt train: run holds a run with --epochs 2, not 3: "
+    )
+    assert train(folder, "--out", "run", "--epochs", "3", "--no-resume") == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ([], "required: --model, --dataset"),
+        (["--model", "gan", "--dataset", "mnist"], "invalid choice: 'gan'"),
+        (["--model", "ae", "--dataset", "cifar"], "unknown dataset 'cifar'; known: mnist"),
+        (["--model", "ae", "--dataset", "folder:"], "unknown dataset"),
+        (["--model", "vae", "--dataset", "mnist", "--levels", "5"], "--levels is not for --model"),
+        (["--model", "ae", "--dataset", "mnist", "--levels", "4"], "levels must be odd"),
+        (["--model", "ae", "--dataset", "mnist", "--epochs", "0"], "epochs must be at least 1"),
+        (["--model", "ae", "--dataset", "mnist", "--epochs", "x"], "invalid int value: 'x'"),
+        (["--model", "ae", "--dataset", "mnist", "--batch-size", "1"], "at least 2"),
+        (["--model", "ae", "--dataset", "mnist", "--learning-rate", "nan"], "in (0, 1]"),
+        (["--model", "ae", "--dataset", "mnist", "--seed", "-1"], "the seed must be"),
+        (["--model", "ae", "--dataset", "mnist", "--step-scale", "0"], "step scale must be"),
+        (["--model", "ae", "--dataset", "mnist", "--name", "A b"], "a name is 1 to 64 of"),
+        (["--model", "ae", "--dataset", "mnist", "--licence", "MIT"], "--licence is for folder:"),
+        (["--model", "ae", "--dataset", "folder:x", "--data-dir", "y"], "--data-dir is for"),
+    ],
+)
+def test_a_usage_error_is_one_line_and_status_2(capsys, flags, words):
+    assert cli.main(flags) == 2
+
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("kompakt train: ")
+    assert words in err
+    assert err.count("\n") == 1
+
+
+def test_failures_are_one_line_and_status_1(tmp_path, capsys, folder):
+    (tmp_path / "file").write_text("in the way")
+
+    assert train("folder:nowhere") == 1
+    assert capsys.readouterr().err == "kompakt train: nowhere is not a folder\n"
+    assert train(folder, "--out", "file/run") == 1
+    err = capsys.readouterr().err
+    assert "file/run" in err
+    assert err.count("\n") == 1
+
+
+def test_help_loads_no_torchvision_and_plots_leave_no_global_state():
+    program = (
+        "import sys; from kompakt_training import cli, report; "
+        "status = cli.main(['--help']) or report.main(['--help']); "
+        "sys.exit(status or 'matplotlib.pyplot' in sys.modules or 'torchvision' in sys.modules)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    assert "usage: kompakt train" in done.stdout
+    assert "usage: kompakt report" in done.stdout

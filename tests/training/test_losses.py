@@ -1,0 +1,48 @@
+import math
+
+import pytest
+import torch
+
+from kompakt_codec.models import ImageSpec, VAEOutput, build_model
+from kompakt_training.losses import LOSS_LABELS, LOSSES, autoencoder_loss, variational_loss
+from kompakt_training.recipes import RECIPES
+from tests.training.helpers import TINY
+
+
+def test_every_architecture_has_a_loss_a_label_and_a_recipe():
+    assert LOSSES.keys() == LOSS_LABELS.keys() == RECIPES.keys() == TINY.keys()
+
+
+def test_the_autoencoders_loss_is_the_mse():
+    x = torch.tensor([[0.0, 1.0], [0.5, 0.25]])
+
+    loss = autoencoder_loss(lambda x: x + torch.tensor([0.5, -1.0]), x)
+
+    assert loss.total.item() == pytest.approx((0.25 + 1.0) / 2)
+    assert loss.parts == {}
+
+
+def test_the_variational_loss_is_a_mean_over_images_of_bce_and_kl():
+    x = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
+    x_hat = torch.tensor([[0.5, 0.25], [0.5, 0.5]])
+    mu = torch.tensor([[0.0, 2.0], [0.0, 0.0]])
+    log_var = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
+
+    loss = variational_loss(lambda _: VAEOutput(x_hat, mu, log_var), x)
+
+    bce = (3 * math.log(2) - math.log(0.75)) / 2
+    kl = 0.5 * (2.0**2 + (math.e - 1 - 1)) / 2
+    assert loss.parts["bce"].item() == pytest.approx(bce)
+    assert loss.parts["kl"].item() == pytest.approx(kl)
+    assert loss.total.item() == pytest.approx(bce + kl)
+
+
+@pytest.mark.parametrize("model", LOSSES)
+def test_every_weight_gets_a_gradient(model):
+    torch.manual_seed(0)
+    network = build_model(model, ImageSpec(height=8, width=8, channels=1), TINY[model])
+
+    LOSSES[model](network, torch.rand(4, 1, 8, 8)).total.backward()
+
+    weights = [p for p in network.parameters() if p.ndim > 1]
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in weights)

@@ -1,0 +1,1 @@
+"""Offline training: data, losses, loop, evaluation, export, reports."""

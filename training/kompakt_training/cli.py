@@ -1,0 +1,151 @@
+"""``kompakt train``: train a codec on a dataset and export its checkpoint."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from kompakt_codec.models import MODELS
+from kompakt_training.data import DATASETS, FOLDER_PREFIX, dataset_name, is_dataset, load_dataset
+from kompakt_training.evaluation import Result
+from kompakt_training.progress import say
+from kompakt_training.published import DATA_DIR_VARIABLE
+from kompakt_training.recipes import RECIPES
+from kompakt_training.run import Run, execute, pick_device
+from kompakt_training.settings import (
+    DEFAULT_SEED,
+    DEFAULT_STEP_SCALE,
+    ExportSettings,
+    Settings,
+    command_line,
+    default_name,
+)
+from kompakt_training.terminal import Parser, run_command
+
+_CONFIG_FLAGS = {
+    "width": "channels of the transforms' first layer",
+    "latents": "numbers that an image becomes",
+    "levels": "values that each of the autoencoder's latents can take, odd",
+}
+_DESCRIPTION = "Train a codec on your images and export its checkpoint."
+_RESUME_HINT = "give the same command again to go on after the last whole epoch"
+
+
+def main(argv: list[str]) -> int:
+    """Run the command with its arguments; the process's exit status."""
+    parser = _parser()
+    return run_command(parser, lambda args: _train(parser, args), argv, on_interrupt=_RESUME_HINT)
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="kompakt train", description=_DESCRIPTION)
+    add = parser.add_argument
+    add("--model", required=True, choices=tuple(MODELS), help="the architecture")
+    add("--dataset", required=True, type=_dataset, metavar="|".join(DATASETS), help="the images")
+    add(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help=f"where the published sets lie (default: {DATA_DIR_VARIABLE}, else downloaded)",
+    )
+    add("--licence", metavar="TEXT", help="what a folder's images are under, for the checkpoint")
+    add("--out", type=Path, metavar="RUN_DIR", help="the run's folder (default: runs/NAME)")
+    add("--name", help="the checkpoint's name (default: DATASET-MODEL)")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add(
+        "--resume",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="go on where the run in RUN_DIR was stopped (default), or start again",
+    )
+    recipe = parser.add_argument_group("recipe (default: the model's own)")
+    recipe.add_argument("--epochs", type=int, metavar="N")
+    recipe.add_argument("--batch-size", type=int, metavar="N")
+    recipe.add_argument("--learning-rate", type=float, metavar="RATE", help="its peak")
+    recipe.add_argument("--seed", type=int, default=DEFAULT_SEED, metavar="N")
+    for name, text in _CONFIG_FLAGS.items():
+        recipe.add_argument(f"--{name}", type=int, metavar="N", help=text)
+    recipe.add_argument(
+        "--step-scale",
+        type=float,
+        default=DEFAULT_STEP_SCALE,
+        metavar="X",
+        help="the VAE's rounding step in widths of its posterior; larger: fewer bytes, more error",
+    )
+    return parser
+
+
+def _dataset(spec: str) -> str:
+    if not is_dataset(spec):
+        raise argparse.ArgumentTypeError(f"unknown dataset {spec!r}; known: {', '.join(DATASETS)}")
+    return spec
+
+
+def _train(parser: Parser, args: argparse.Namespace) -> None:
+    is_folder = args.dataset.startswith(FOLDER_PREFIX)
+    if is_folder and args.data_dir:
+        parser.error("--data-dir is for the published sets: a folder's path stands in --dataset")
+    if args.licence and not is_folder:
+        parser.error("--licence is for folder: datasets, the published sets have theirs")
+    settings = _settings(parser, args)
+    device = pick_device(args.device)
+    console = Console()
+    export = _export_settings(parser, args, dataset_name(args.dataset))
+    images = load_dataset(args.dataset, args.data_dir, licence=args.licence)
+    run = Run(
+        settings=settings,
+        export=export,
+        images=images,
+        out=args.out or Path("runs") / export.name,
+        command=command_line(settings, export, dataset=images.name, licence=args.licence),
+    )
+    if args.resume and run.is_finished():
+        say(console, f"{run.checkpoint_path} is finished; start again with --no-resume")
+        return
+    results = execute(run, device=device, resume=args.resume, console=console)
+    console.print(_table(results))
+    say(console, f"wrote {run.checkpoint_path}; serve it with: kompakt serve --models {run.out}")
+
+
+def _settings(parser: Parser, args: argparse.Namespace) -> Settings:
+    config = {name: getattr(args, name) for name in _CONFIG_FLAGS}
+    given = {name: value for name, value in config.items() if value is not None}
+    if foreign := given.keys() - RECIPES[args.model].config:
+        parser.error(f"--{min(foreign)} is not for --model {args.model}")
+    try:
+        return Settings.from_recipe(
+            args.model,
+            config=given,
+            epochs=args.epochs,
+            batch_size=args.batch_size,
+            learning_rate=args.learning_rate,
+            seed=args.seed,
+        )
+    except ValueError as exc:
+        parser.error(str(exc))
+
+
+def _export_settings(parser: Parser, args: argparse.Namespace, dataset: str) -> ExportSettings:
+    try:
+        return ExportSettings(
+            name=args.name or default_name(dataset, args.model), step_scale=args.step_scale
+        )
+    except ValueError as exc:
+        parser.error(str(exc))
+
+
+def _table(results: list[Result]) -> Table:
+    table = Table(title=f"{results[0].num_images} test images, one stream an image")
+    table.add_column("codec")
+    for heading in ("bytes/image", "bits/pixel", "MSE", "PSNR, dB"):
+        table.add_column(heading, justify="right")
+    for r in results:
+        figures = (f"{r.bytes_per_image:.2f}", f"{r.bits_per_pixel:.4f}", f"{r.mse:.5f}")
+        table.add_row(r.codec, *figures, f"{r.psnr_db:.2f}")
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

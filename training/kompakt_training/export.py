@@ -1,0 +1,132 @@
+"""From trained weights to a checkpoint: the quantiser fixed, tables frozen, rate measured."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from kompakt_codec.checkpoint import Checkpoint, Measured, Training
+from kompakt_codec.codec import Codec
+from kompakt_codec.entropy import MAX_TABLE_LENGTH, EntropyTables, frequencies_from_counts
+from kompakt_codec.frame import Profile
+from kompakt_codec.models import build_model
+from kompakt_training.errors import TrainingError
+from kompakt_training.evaluation import evaluate_codec
+from kompakt_training.imageset import Images, ImageSet
+from kompakt_training.loop import run_identity
+from kompakt_training.quantiser import Model, fit_step, symbols_of
+from kompakt_training.settings import ExportSettings, Settings
+from kompakt_training.state import TrainingState
+
+_MAX_SYMBOL = 1 << 14
+
+
+def export_checkpoint(
+    state: TrainingState,
+    settings: Settings,
+    images: ImageSet,
+    export: ExportSettings,
+    *,
+    command: str,
+    machine: str,
+) -> Checkpoint:
+    """Make a checkpoint of the state's best weights, on the CPU.
+
+    The training part fixes the step and the tables; rate and distortion are of embedded frames of
+    the test part, really coded and decoded. Raises TrainingError.
+    """
+    model = build_model(settings.model, images.spec, settings.config)
+    model.load_state_dict(state.best_weights)
+    tables = freeze(model.eval(), images.train, step_scale=export.step_scale)
+    training = Training(
+        dataset=images.name,
+        licence=images.licence,
+        num_images=len(images.train),
+        epochs=settings.epochs,
+        command=command,
+        details=_details(state, settings, images, export, machine),
+    )
+
+    def create(measured: Measured | None) -> Checkpoint:
+        return Checkpoint.create(
+            name=export.name,
+            architecture=settings.model,
+            config=dict(settings.config),
+            spec=images.spec,
+            model=model,
+            tables=tables,
+            training=training,
+            measured=measured,
+        )
+
+    return create(_measure(Codec(create(None)), images))
+
+
+def freeze(model: Model, images: Images, *, step_scale: float) -> EntropyTables:
+    """Set the model's step, then fit its tables to the symbols of ``images``."""
+    pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+    fit_step(model, pixels, step_scale)
+    return build_tables(symbols_of(model, pixels))
+
+
+def build_tables(symbols: npt.NDArray[np.float32]) -> EntropyTables:
+    """Tables for symbols (N, C, h, w), whole numbers: one of each channel's own frequencies.
+
+    A table reaches one symbol beyond what occurred at both ends, and every count gains a half
+    (Krichevsky & Trofimov 1981), so that what comes later is seldom clipped. A channel that holds
+    one symbol only costs nothing, and keeps to it. Raises TrainingError for symbols too far apart.
+    """
+    minimums, frequencies = [], []
+    for index in range(symbols.shape[1]):
+        minimum, counts = _count(symbols[:, index].ravel(), index)
+        minimums.append(minimum)
+        frequencies.append(frequencies_from_counts(2 * counts + 1))
+    _, channels, height, width = symbols.shape
+    return EntropyTables(
+        shape=(channels, height, width), minimums=minimums, frequencies=frequencies
+    )
+
+
+def _count(symbols: npt.NDArray[np.float32], index: int) -> tuple[int, npt.NDArray[np.int64]]:
+    low, high = float(symbols.min()), float(symbols.max())
+    if max(-low, high) > _MAX_SYMBOL or high - low + 3 > MAX_TABLE_LENGTH:
+        raise TrainingError(
+            f"latent {index} takes values from {low:.0f} to {high:.0f}, too many for a table: "
+            "use a larger --step-scale or fewer epochs"
+        )
+    margin = 1 if high > low else 0
+    minimum = int(low) - margin
+    length = int(high) + margin - minimum + 1
+    counts = np.bincount(symbols.astype(np.int64) - minimum, minlength=length)
+    return minimum, counts.astype(np.int64)
+
+
+def _measure(codec: Codec, images: ImageSet) -> Measured:
+    result = evaluate_codec(codec, images.test, profile=Profile.EMBEDDED).result
+    return Measured(
+        dataset=f"{images.name} test",
+        num_images=result.num_images,
+        bytes_per_image=result.bytes_per_image,
+        bits_per_pixel=result.bits_per_pixel,
+        mse=result.mse,
+        psnr_db=result.psnr_db,
+    )
+
+
+def _details(
+    state: TrainingState,
+    settings: Settings,
+    images: ImageSet,
+    export: ExportSettings,
+    machine: str,
+) -> dict[str, str | int | float]:
+    best = state.history[state.best_epoch - 1]
+    return {
+        **run_identity(settings, images),
+        "step_scale": export.step_scale,
+        "best_epoch": state.best_epoch,
+        "train_loss": best["train_loss"],
+        "val_loss": best["val_loss"],
+        "val_mse": best["val_mse"],
+        "torch": torch.__version__,
+        "machine": machine,
+    }

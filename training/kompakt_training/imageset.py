@@ -1,0 +1,48 @@
+"""Images in three parts: to train on, to choose by, and to report on."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from kompakt_codec.models import ImageSpec
+
+Images = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSet:
+    """Three disjoint parts, each uint8 (N, height, width, channels), N >= 1.
+
+    Weights are fitted to ``train``, choices made on ``val``; ``test`` is only for the final
+    measurement. Raises ValueError for images that no model accepts.
+    """
+
+    name: str
+    """As on the command line, but a folder with its own name instead of its path."""
+    licence: str
+    train: Images
+    val: Images
+    test: Images
+    num_skipped: int = 0
+    """Files of a folder that are not images."""
+
+    def __post_init__(self) -> None:
+        _ = self.spec
+
+    @cached_property
+    def spec(self) -> ImageSpec:
+        """Height, width and channels of every image."""
+        height, width, channels = self.train.shape[1:]
+        return ImageSpec(height=height, width=width, channels=channels)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of all pixels and of how they are split, 64 hexadecimal digits."""
+        digest = hashlib.sha256()
+        for part in (self.train, self.val, self.test):
+            digest.update(repr(part.shape).encode())
+            digest.update(part.tobytes())
+        return digest.hexdigest()

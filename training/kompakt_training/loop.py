@@ -1,0 +1,210 @@
+"""The training loop: Adam on a one-cycle schedule, validated on what rounding leaves."""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from kompakt_codec.metrics import psnr_db
+from kompakt_codec.models import build_model
+from kompakt_training.errors import TrainingError
+from kompakt_training.imageset import Images, ImageSet
+from kompakt_training.losses import LOSSES, Loss
+from kompakt_training.quantiser import Model, fit_step, rounded_mse, to_unit, unit_batches
+from kompakt_training.settings import Settings, flag
+from kompakt_training.state import HistoryRow, TrainingState, load_state, save_state
+
+_BETAS = (0.9, 0.99)
+_WARM_UP = 0.1
+_START_FRACTION = 1 / 25
+
+OnStep = Callable[[torch.Tensor], None]
+
+
+def _ignore(_: object) -> None:
+    pass
+
+
+def one_cycle(step: int, num_steps: int, peak: float) -> float:
+    """Learning rate of ``step``: up to ``peak`` over the first tenth, then down to 0.
+
+    Both ways along a cosine (Smith & Topin 2019, "Super-Convergence"), from peak / 25 on.
+    """
+    warm_up = max(1, round(_WARM_UP * num_steps))
+    if step < warm_up:
+        rise = (1 - math.cos(math.pi * step / warm_up)) / 2
+        return peak * (_START_FRACTION + (1 - _START_FRACTION) * rise)
+    return peak * (1 + math.cos(math.pi * (step - warm_up) / (num_steps - warm_up + 1))) / 2
+
+
+class Trainer:
+    """A model in training. Between epochs, ``state`` is all there is to know of it."""
+
+    def __init__(self, settings: Settings, images: ImageSet, device: torch.device) -> None:
+        self.settings = settings
+        self.device = device
+        self.state = TrainingState(settings=run_identity(settings, images))
+        self._train = _on_device(images.train, device)
+        self._val = _on_device(images.val, device)
+        self._batch_size = min(settings.batch_size, len(self._train))
+        self.steps_per_epoch = len(self._train) // self._batch_size
+        with _seeded(settings.seed, 0, device):
+            model = build_model(settings.model, images.spec, settings.config)
+        self.model: Model = model.to(device)
+        self._optimizer = torch.optim.Adam(self.model.parameters(), betas=_BETAS)
+
+    def resume(self, state: TrainingState) -> None:
+        """Go on from a state with the same settings. Raises TrainingError if it does not fit."""
+        try:
+            self.model.load_state_dict(state.weights)
+            moments: dict[int, dict[str, torch.Tensor]] = {}
+            for key, tensor in state.optimizer.items():
+                index, name = key.split(".", 1)
+                moments.setdefault(int(index), {})[name] = tensor
+            groups = self._optimizer.state_dict()["param_groups"]
+            self._optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        except (RuntimeError, ValueError) as exc:
+            raise TrainingError(f"the training state is damaged: {exc}") from exc
+        self.state = state
+
+    def run_epoch(self, on_step: OnStep = _ignore) -> HistoryRow:
+        """Train one epoch, validate, and bring ``state`` up to date.
+
+        Raises TrainingError if the loss is no longer a number.
+        """
+        started = time.monotonic()
+        epoch = self.state.epoch + 1
+        with _seeded(self.settings.seed, epoch, self.device):
+            train_loss = self._fit(on_step)
+            val_loss, val_mse = self._validate()
+        if not math.isfinite(train_loss["loss"]) or not math.isfinite(val_mse):
+            raise TrainingError(
+                f"the loss is no longer a number in epoch {epoch}: lower --learning-rate"
+            )
+        row: HistoryRow = {
+            "epoch": epoch,
+            **{f"train_{name}": value for name, value in train_loss.items()},
+            "val_loss": val_loss,
+            "val_mse": val_mse,
+            "val_psnr_db": psnr_db(val_mse),
+            "learning_rate": self._optimizer.param_groups[0]["lr"],
+            "seconds": round(time.monotonic() - started, 3),
+        }
+        self._advance(row)
+        return row
+
+    def _fit(self, on_step: OnStep) -> dict[str, float]:
+        self.model.train()
+        order = torch.randperm(len(self._train)).to(self.device)
+        first_step = self.state.epoch * self.steps_per_epoch
+        num_steps = self.settings.epochs * self.steps_per_epoch
+        sums: dict[str, torch.Tensor] = {}
+        for step in range(self.steps_per_epoch):
+            rate = one_cycle(first_step + step, num_steps, self.settings.learning_rate)
+            self._optimizer.param_groups[0]["lr"] = rate
+            indices = order[step * self._batch_size : (step + 1) * self._batch_size]
+            loss = LOSSES[self.settings.model](self.model, to_unit(self._train[indices]))
+            self._optimizer.zero_grad()
+            loss.total.backward()  # type: ignore[no-untyped-call]
+            self._optimizer.step()
+            _accumulate(sums, loss)
+            on_step(loss.total.detach())
+        return {name: total.item() / self.steps_per_epoch for name, total in sums.items()}
+
+    @torch.no_grad()
+    def _validate(self) -> tuple[float, float]:
+        self.model.eval()
+        total = 0.0
+        for x in unit_batches(self._val):
+            total += LOSSES[self.settings.model](self.model, x).total.item() * len(x)
+        fit_step(self.model, self._val)
+        return total / len(self._val), rounded_mse(self.model, self._val)
+
+    def _advance(self, row: HistoryRow) -> None:
+        state = self.state
+        state.epoch += 1
+        state.history.append(row)
+        state.weights = self.model.state_dict()
+        state.optimizer = {
+            f"{index}.{name}": value
+            for index, moments in self._optimizer.state_dict()["state"].items()
+            for name, value in moments.items()
+        }
+        if row["val_mse"] < state.best_mse:
+            state.best_mse, state.best_epoch = row["val_mse"], state.epoch
+            state.best_weights = {k: v.detach().clone() for k, v in state.weights.items()}
+
+
+def open_trainer(
+    settings: Settings, images: ImageSet, *, path: Path, resume: bool, device: torch.device
+) -> Trainer:
+    """A trainer at the start, or where the state in ``path`` stands.
+
+    Raises TrainingError if that run has other settings or images, or the file is damaged.
+    """
+    trainer = Trainer(settings, images, device)
+    if resume and path.exists():
+        state = load_state(path)
+        _refuse_other_run(path, theirs=state.settings, ours=trainer.state.settings)
+        trainer.resume(state)
+    return trainer
+
+
+def fit(
+    trainer: Trainer,
+    *,
+    path: Path,
+    on_step: OnStep = _ignore,
+    on_epoch: Callable[[TrainingState], None] = _ignore,
+) -> None:
+    """Train the epochs that are left, saving the state in ``path`` after each of them."""
+    while trainer.state.epoch < trainer.settings.epochs:
+        trainer.run_epoch(on_step)
+        save_state(path, trainer.state)
+        on_epoch(trainer.state)
+
+
+def run_identity(settings: Settings, images: ImageSet) -> dict[str, str | int | float]:
+    """All that must be the same for one run to go on with another's state."""
+    return {**settings.flat(), "images_sha256": images.sha256}
+
+
+def _refuse_other_run(
+    path: Path,
+    *,
+    theirs: Mapping[str, str | int | float],
+    ours: Mapping[str, str | int | float],
+) -> None:
+    for key, value in ours.items():
+        if theirs.get(key) == value:
+            continue
+        what = f"{flag(key)} {theirs.get(key)}, not {value}"
+        if key == "images_sha256":
+            what = "other images"
+        raise TrainingError(
+            f"{path.parent} holds a run with {what}: give the same settings or another --out, "
+            "or start again (train --no-resume, report --retrain)"
+        )
+
+
+def _on_device(images: Images, device: torch.device) -> torch.Tensor:
+    channels_first = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    return torch.from_numpy(channels_first).to(device)
+
+
+def _accumulate(sums: dict[str, torch.Tensor], loss: Loss) -> None:
+    for name, value in {"loss": loss.total, **loss.parts}.items():
+        sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach()
+
+
+@contextlib.contextmanager
+def _seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
+    """Random numbers of one epoch's own; the caller's generators stay as they were."""
+    number = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(int(number))
+        yield

@@ -1,0 +1,58 @@
+"""What rounding does to a model: symbols, and the variational autoencoder's step."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from kompakt_codec.models import Autoencoder, VariationalAutoencoder
+
+Model = Autoencoder | VariationalAutoencoder
+
+_PIXELS_PER_BATCH = 1 << 20
+
+
+def unit_batches(pixels: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Batches of float32 images in [0, 1] from uint8 (N, channels, height, width)."""
+    size = max(1, _PIXELS_PER_BATCH // (pixels.shape[2] * pixels.shape[3]))
+    for start in range(0, len(pixels), size):
+        yield to_unit(pixels[start : start + size])
+
+
+def to_unit(pixels: torch.Tensor) -> torch.Tensor:
+    """Pixels uint8 to float32 in [0, 1]."""
+    return pixels.float().div_(255)
+
+
+@torch.inference_mode()
+def fit_step(model: Model, pixels: torch.Tensor, scale: float = 1.0) -> None:
+    """Set a variational autoencoder's step to ``scale`` widths of its posterior.
+
+    The width is that of the uniform distribution with the posterior's mean variance over ``pixels``
+    (N, channels, height, width): sqrt(12 * variance). An autoencoder has no step to set.
+    """
+    if not isinstance(model, VariationalAutoencoder):
+        return
+    total = torch.zeros(model.step.shape, dtype=torch.float64, device=model.step.device)
+    for x in unit_batches(pixels):
+        _, log_var = model.posterior(x)
+        total += log_var.exp().sum(0, dtype=torch.float64)
+    model.step.copy_(scale * torch.sqrt(12 * total / len(pixels)))
+
+
+@torch.inference_mode()
+def rounded_mse(model: Model, pixels: torch.Tensor) -> float:
+    """Pooled MSE on [0, 1] of images rebuilt from rounded latents, themselves rounded to 8 bits."""
+    total = 0.0
+    for x in unit_batches(pixels):
+        x_hat = model.synthesise(torch.round(model.analyse(x)))
+        x_hat = x_hat.mul(255).round_().clamp_(0, 255).div_(255)
+        total += (x_hat - x).square().sum(dtype=torch.float64).item()
+    return total / pixels.numel()
+
+
+@torch.inference_mode()
+def symbols_of(model: Model, pixels: torch.Tensor) -> npt.NDArray[np.float32]:
+    """Rounded latents (N, C, h, w), before any table has bounded them."""
+    return np.concatenate([np.rint(model.analyse(x).cpu().numpy()) for x in unit_batches(pixels)])

@@ -1,0 +1,31 @@
+"""The default recipe of each architecture."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """Hyperparameters; ``config`` holds the fields of the model's config class."""
+
+    config: Mapping[str, int]
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    """The peak of the one-cycle schedule."""
+
+
+RECIPES: dict[str, Recipe] = {
+    "ae": Recipe(
+        config={"width": 32, "latents": 96, "levels": 5},
+        epochs=30,
+        batch_size=128,
+        learning_rate=3e-3,
+    ),
+    "vae": Recipe(
+        config={"width": 32, "latents": 24},
+        epochs=30,
+        batch_size=128,
+        learning_rate=3e-3,
+    ),
+}

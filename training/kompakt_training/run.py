@@ -1,0 +1,146 @@
+"""One run: train or go on, export, evaluate, and leave everything in the run's folder."""
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from rich.console import Console
+
+from kompakt_codec.checkpoint import SUFFIX, Checkpoint
+from kompakt_codec.codec import Codec
+from kompakt_codec.errors import CheckpointError
+from kompakt_training.errors import TrainingError
+from kompakt_training.evaluation import Result, evaluate, write_results
+from kompakt_training.export import export_checkpoint
+from kompakt_training.imageset import Images, ImageSet
+from kompakt_training.loop import Trainer, fit, open_trainer, run_identity
+from kompakt_training.plots import plot_history, plot_images
+from kompakt_training.progress import TrainingProgress, say
+from kompakt_training.settings import ExportSettings, Settings
+from kompakt_training.state import STATE_FILE, TrainingState
+from kompakt_training.tables import write_csv
+
+HISTORY_FILE = "history.csv"
+RESULTS_FILE = "results.csv"
+LOSSES_FILE = "loss_curves.png"
+PICTURES_FILE = "reconstructions.png"
+
+_NUM_PICTURES = 12
+_PICTURE_SEED = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What to train and where to put it. ``command`` is recorded in the checkpoint."""
+
+    settings: Settings
+    export: ExportSettings
+    images: ImageSet
+    out: Path
+    command: str
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """The checkpoint: the last file that a run writes, so its presence says that all is."""
+        return self.out / f"{self.export.name}{SUFFIX}"
+
+    def is_finished(self) -> bool:
+        """Whether the folder holds this run's checkpoint."""
+        try:
+            training = Checkpoint.load(self.checkpoint_path).header.training
+        except CheckpointError:
+            return False
+        identity = run_identity(self.settings, self.images)
+        return training.command == self.command and identity.items() <= training.details.items()
+
+
+def execute(run: Run, *, device: torch.device, resume: bool, console: Console) -> list[Result]:
+    """Train what is left to train, then export and evaluate; the figures on the test part.
+
+    Nothing is left of an earlier run if ``resume`` is false. Raises TrainingError.
+    """
+    run.out.mkdir(parents=True, exist_ok=True)
+    state_path = run.out / STATE_FILE
+    if not resume:
+        state_path.unlink(missing_ok=True)
+        run.checkpoint_path.unlink(missing_ok=True)
+    trainer = open_trainer(run.settings, run.images, path=state_path, resume=resume, device=device)
+    _introduce(run, trainer, console)
+    _train(run, trainer, state_path, console)
+    say(console, "freezing the tables and measuring on the test images …")
+    return _finish(run, trainer.state, machine=_machine(device))
+
+
+def pick_device(name: str) -> torch.device:
+    """``cpu``, ``cuda``, or ``auto`` for CUDA where there is one. Raises TrainingError."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("no CUDA device: use --device auto or --device cpu")
+    return torch.device(name)
+
+
+def pick_pictures(images: Images) -> npt.NDArray[np.int64]:
+    """Indices of the images to show: always the same ones of a set."""
+    count = min(_NUM_PICTURES, len(images))
+    return np.random.default_rng(_PICTURE_SEED).choice(len(images), count, replace=False)
+
+
+def _introduce(run: Run, trainer: Trainer, console: Console) -> None:
+    images = run.images
+    skipped = f", {images.num_skipped} other files skipped" if images.num_skipped else ""
+    say(
+        console,
+        f"{images.name}: {len(images.train)} images to train on, {len(images.val)} to validate, "
+        f"{len(images.test)} to test, {images.spec}{skipped}",
+    )
+    num_parameters = sum(p.numel() for p in trainer.model.parameters())
+    say(console, f"{run.settings.model}: {num_parameters} parameters, on {trainer.device.type}")
+    if 0 < trainer.state.epoch < run.settings.epochs:
+        say(console, f"going on after epoch {trainer.state.epoch} of {run.settings.epochs}")
+
+
+def _train(run: Run, trainer: Trainer, state_path: Path, console: Console) -> None:
+    def on_epoch(state: TrainingState) -> None:
+        write_csv(run.out / HISTORY_FILE, state.history)
+        progress.on_epoch(state)
+
+    with TrainingProgress(
+        console,
+        num_epochs=run.settings.epochs,
+        steps_per_epoch=trainer.steps_per_epoch,
+        epochs_done=trainer.state.epoch,
+    ) as progress:
+        fit(trainer, path=state_path, on_step=progress.on_step, on_epoch=on_epoch)
+
+
+def _finish(run: Run, state: TrainingState, *, machine: str) -> list[Result]:
+    checkpoint = export_checkpoint(
+        state, run.settings, run.images, run.export, command=run.command, machine=machine
+    )
+    codec = Codec(checkpoint)
+    results = evaluate(codec, run.images.test)
+    write_csv(run.out / HISTORY_FILE, state.history)
+    write_results(run.out / RESULTS_FILE, results)
+    name, model = run.export.name, run.settings.model
+    plot_history(run.out / LOSSES_FILE, state.history, title=name, model=model)
+    _plot_pictures(run.out / PICTURES_FILE, codec, run.images.test, results[0])
+    checkpoint.save(run.checkpoint_path)
+    return results
+
+
+def _plot_pictures(path: Path, codec: Codec, images: Images, result: Result) -> None:
+    originals = images[pick_pictures(images)]
+    decoded = codec.decompress(codec.compress(list(originals)))
+    title = (
+        f"{codec.header.name} on test images: {result.bytes_per_image:.1f} bytes an image, "
+        f"MSE {result.mse:.4f}, {result.psnr_db:.2f} dB"
+    )
+    plot_images(path, {"original": originals, "decoded": np.stack(decoded)}, title=title)
+
+
+def _machine(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()

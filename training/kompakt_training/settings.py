@@ -1,0 +1,118 @@
+"""The settings of a run, and the command line that makes it again."""
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kompakt_codec.models import MODELS
+from kompakt_training.recipes import RECIPES
+
+DEFAULT_SEED = 0
+DEFAULT_STEP_SCALE = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything beside the images that decides a run's weights.
+
+    ``config`` holds every field of the model's config. Raises ValueError for a value out of range.
+    """
+
+    model: str
+    config: Mapping[str, int]
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    seed: int = DEFAULT_SEED
+
+    def __post_init__(self) -> None:
+        MODELS[self.model].config_class(**self.config)
+        if self.epochs < 1:
+            raise ValueError(f"epochs must be at least 1, not {self.epochs}")
+        if self.batch_size < 2:
+            raise ValueError(f"the batch size must be at least 2, not {self.batch_size}")
+        if not 0 < self.learning_rate <= 1:
+            raise ValueError(f"the learning rate must be in (0, 1], not {self.learning_rate}")
+        if not 0 <= self.seed < 1 << 32:
+            raise ValueError(f"the seed must be 0 to 2**32 - 1, not {self.seed}")
+
+    @classmethod
+    def from_recipe(
+        cls,
+        model: str,
+        *,
+        config: Mapping[str, int] | None = None,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        seed: int = DEFAULT_SEED,
+    ) -> "Settings":
+        """The model's recipe, with what is given put in its place."""
+        recipe = RECIPES[model]
+        return cls(
+            model=model,
+            config={**recipe.config, **(config or {})},
+            epochs=recipe.epochs if epochs is None else epochs,
+            batch_size=recipe.batch_size if batch_size is None else batch_size,
+            learning_rate=recipe.learning_rate if learning_rate is None else learning_rate,
+            seed=seed,
+        )
+
+    def flat(self) -> dict[str, str | int | float]:
+        """Name to value; a flag on the command line has the name with dashes."""
+        return {
+            "model": self.model,
+            **self.config,
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "learning_rate": self.learning_rate,
+            "seed": self.seed,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportSettings:
+    """How the checkpoint is made from the weights; may differ when a finished run is exported."""
+
+    name: str
+    step_scale: float = DEFAULT_STEP_SCALE
+    """The VAE's quantiser step, in widths of its posterior."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", self.name):
+            raise ValueError(
+                f"a name is 1 to 64 of a-z, 0-9, '.', '_' and '-', a letter or digit first, "
+                f"not {self.name!r}"
+            )
+        if not 0 < self.step_scale <= 100:
+            raise ValueError(f"the step scale must be in (0, 100], not {self.step_scale}")
+
+
+def flag(name: str) -> str:
+    """The flag of a setting on the command line."""
+    return "--" + name.replace("_", "-")
+
+
+def default_name(dataset: str, model: str) -> str:
+    """For example ``mnist-ae``; a folder gives its own name."""
+    words = re.sub(r"[^a-z0-9]+", "-", dataset.removeprefix("folder:").lower()).strip("-")
+    return f"{words[:48] or 'images'}-{model}"
+
+
+def command_line(
+    settings: Settings, export: ExportSettings, *, dataset: str, licence: str | None = None
+) -> str:
+    """The command that makes the checkpoint again, defaults and machine's paths left out."""
+    words = ["kompakt", "train", "--model", settings.model, "--dataset", dataset]
+    defaults = Settings.from_recipe(settings.model).flat()
+    for key, value in settings.flat().items():
+        if value != defaults[key]:
+            words += [flag(key), str(value)]
+    if export.name != default_name(dataset, settings.model):
+        words += ["--name", export.name]
+    if export.step_scale != DEFAULT_STEP_SCALE:
+        words += ["--step-scale", str(export.step_scale)]
+    if licence is not None:
+        words += ["--licence", licence]
+    return shlex.join(words)

@@ -1,0 +1,47 @@
+"""How the commands speak: one line for an error, exit status 2 for usage, 1 for failure."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+import torch
+
+from kompakt_codec.errors import CodecError
+from kompakt_training.errors import TrainingError
+
+INTERRUPTED = 130
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the error and leave with status 2."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def run_command(
+    parser: Parser,
+    command: Callable[[argparse.Namespace], None],
+    argv: list[str],
+    *,
+    on_interrupt: str,
+) -> int:
+    """Parse ``argv``, run the command, and give the process's exit status."""
+    try:
+        command(parser.parse_args(argv))
+    except SystemExit as exc:  # argparse: after --help, or after a usage error
+        return exc.code if isinstance(exc.code, int) else 1
+    except KeyboardInterrupt:
+        return _fail(parser, f"interrupted: {on_interrupt}", INTERRUPTED)
+    except (TrainingError, CodecError, OSError) as exc:
+        return _fail(parser, str(exc), 1)
+    except (MemoryError, torch.OutOfMemoryError):
+        return _fail(parser, "out of memory: lower --batch-size, or take fewer images", 1)
+    return 0
+
+
+def _fail(parser: Parser, message: str, status: int) -> int:
+    print(f"{parser.prog}: {' '.join(message.split())}", file=sys.stderr)
+    return status
