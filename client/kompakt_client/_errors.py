@@ -159,6 +159,7 @@ REASONS: dict[str, type[KompaktError]] = {
     "UNSUPPORTED_IMAGE": UnsupportedImageError,
     "WRONG_SIZE": WrongSizeError,
     "IMAGE_TOO_LARGE": ImageTooLargeError,
+    "BASELINE_UNAVAILABLE": InvalidRequestError,
     "UNKNOWN_MODEL": UnknownModelError,
     "INVALID_STREAM": InvalidStreamError,
     "CORRUPT_STREAM": CorruptStreamError,

@@ -42,14 +42,14 @@ class Row:
 # The figures of the paper that this project began with: reconstruction error of its two models on
 # MNIST, "MSE" and "PSNR" in its table of results. It gives no rate, and no number of images.
 PAPER = (
-    Row(codec="paper: AE", mse=0.0027, psnr_db=25.71),
-    Row(codec="paper: VAE", mse=0.0138, psnr_db=18.59),
+    Row(codec="paper AE", mse=0.0027, psnr_db=25.71),
+    Row(codec="paper VAE", mse=0.0138, psnr_db=18.59),
 )
 
 _HEADINGS = {
     "codec": "codec",
-    "stream_bytes_per_image": "bytes/image, bare stream",
-    "file_bytes_per_image": "bytes/image, file",
+    "stream_bytes_per_image": "stream, bytes",
+    "file_bytes_per_image": "file, bytes",
     "bits_per_pixel": "bits/pixel",
     "mse": "MSE",
     "psnr_db": "PSNR, dB",
@@ -76,16 +76,16 @@ class ModelFigures:
 def compare_model(codec: Codec, images: Images, *, num_baseline_images: int) -> ModelFigures:
     """Code every image as embedded frames and as files, then WebP on a fixed subset.
 
-    Each image's WebP is the smallest whose MSE is at most what the model's own was on it.
+    ``WebP as NAME``: each image's smallest WebP file whose MSE is at most the model's on it.
     """
     name = codec.header.name
     embedded = evaluate_codec(codec, images, profile=Profile.EMBEDDED)
     file = evaluate_codec(codec, images, profile=Profile.FILE).result
-    row = _row(f"ours: {name}", embedded.result, stream=embedded.result, file=file)
+    row = _row(name, embedded.result, stream=embedded.result, file=file)
     webp = _webp_at_equal_quality(embedded, images, num_baseline_images)
     return ModelFigures(
         row=row,
-        webp=_row(f"WebP, each image at its MSE in {name}", webp, file=webp),
+        webp=_row(f"WebP as {name}", webp, file=webp),
         decoded=embedded.decoded,
     )
 
@@ -105,8 +105,9 @@ def to_markdown(rows: Sequence[Row]) -> str:
 def to_table(rows: Sequence[Row], *, title: str) -> Table:
     """The rows as a table for a terminal."""
     table = Table(title=title)
-    for heading in _HEADINGS.values():
-        table.add_column(heading, justify="left" if heading == "codec" else "right")
+    for key, heading in _HEADINGS.items():
+        is_name = key == "codec"
+        table.add_column(heading, justify="left" if is_name else "right", no_wrap=is_name)
     for row in rows:
         table.add_row(*_cells(row))
     return table

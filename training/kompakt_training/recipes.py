@@ -17,7 +17,7 @@ class Recipe:
 
 RECIPES: dict[str, Recipe] = {
     "ae": Recipe(
-        config={"width": 32, "latents": 96, "levels": 5},
+        config={"width": 32, "latents": 112, "levels": 5},
         epochs=30,
         batch_size=128,
         learning_rate=3e-3,

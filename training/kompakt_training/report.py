@@ -196,10 +196,11 @@ def _markdown(subjects: dict[str, _Subject], rows: list[Row], *, has_losses: boo
 
 {to_markdown(rows)}
 Every figure but the paper's is measured on streams that were really coded and decoded, one for each
-digit. MSE is on pixels from 0 to 1, pooled over the digits, and PSNR is of that MSE. A bare stream
-is what travels in a message; a file stands alone. WebP gets, digit by digit, the smallest file
-that is no worse than what the model made of the same digit; its search is slow, so it is
-measured on {num_webp} digits, a fixed sample.
+digit. MSE is on pixels from 0 to 1, pooled over the digits, and PSNR is of that MSE. Bytes are the
+mean of a digit: as a bare stream, which is what travels in a message, and as a file that stands
+alone. "WebP as" a model is, digit by digit, the smallest WebP file that is no worse than what the
+model made of the same digit; WebP's lowest quality can still be better. Its search is slow, so
+it is measured on {num_webp} digits, a fixed sample.
 
 ![Digits]({DIGITS_FILE})
 

@@ -25,7 +25,7 @@ class AEConfig:
     """Width of the transforms and size of the bottleneck."""
 
     width: int = 32
-    latents: int = 96
+    latents: int = 112
     levels: int = 5
 
     def __post_init__(self) -> None:
