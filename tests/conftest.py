@@ -5,10 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from sklearn.datasets import load_digits
 
-from tests.support import make_checkpoint
+from tests.support import make_checkpoint, real_digits
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -18,10 +16,8 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def digits() -> np.ndarray:
-    """Scikit-learn's 8x8 digits, scaled to 28x28x1, uint8."""
-    raw = (load_digits().images * (255 / 16)).astype(np.uint8)[:200]
-    scaled = [np.asarray(Image.fromarray(one).resize((28, 28))) for one in raw]
-    return np.stack(scaled)[..., None]
+    """Two hundred real digits, uint8 (N, 28, 28, 1)."""
+    return real_digits(200)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ The clients are loaded when they are first used, since gRPC is slow to import.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from kompakt_client._errors import (
@@ -103,10 +104,10 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> Any:
-    from importlib import import_module, metadata
-
     if name == "__version__":
-        return metadata.version("kompakt")
+        from importlib.metadata import version
+
+        return version("kompakt")
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 
 
@@ -19,7 +18,7 @@ def write_file(path: str | os.PathLike[str], data: bytes) -> Path:
     if target.exists() and not target.is_file():
         target.write_bytes(data)
         return given
-    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    temporary = target.with_name(f".{os.urandom(8).hex()}.tmp")
     try:
         temporary.write_bytes(data)
         temporary.replace(target)

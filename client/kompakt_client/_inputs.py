@@ -42,6 +42,7 @@ StreamInput: TypeAlias = Compressed | _PathLike | _Bytes | BinaryIO
 """A compressed stream: what `compress` returned, its bytes, or the path of a file
 or a binary file object that holds them."""
 
+_BYTES_TYPES = (bytes, bytearray, memoryview)
 _PIL_CHANNELS = {"L": 1, "RGB": 3}
 
 
@@ -84,9 +85,6 @@ def to_stream(source: StreamInput) -> pb.CompressedImage:
             f"not {type(source).__name__}"
         )
     return pb.CompressedImage(data=data)
-
-
-_BYTES_TYPES = (bytes, bytearray, memoryview)
 
 
 def _read(source: Any) -> bytes | None:

@@ -103,8 +103,8 @@ class MeasuredQuality:
     """Bits per pixel of the same."""
     mse: float
     """MSE pooled over all pixels, on [0, 1]."""
-    psnr_db: float
-    """PSNR of the pooled MSE, in dB."""
+    psnr_db: float | None
+    """PSNR of the pooled MSE, in dB; None if mse is 0."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kompakt_client._errors import KompaktError
+from kompakt_client._errors import DeadlineExceededError, KompaktError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,13 +67,21 @@ class Retry:
         self._jitter = jitter
         self._deadline = clock() + timeout
         self._attempt = 1
+        self._last: KompaktError | None = None
+        """Why the attempt before was not enough."""
 
     def remaining(self) -> float:
         """Return the seconds left for the next attempt."""
         return self._deadline - self._clock()
 
     def delay_after(self, error: KompaktError) -> float:
-        """Return the seconds to wait before the next attempt, or raise the error."""
+        """Return the seconds to wait before the next attempt, or raise the error.
+
+        If the deadline cut a further attempt short, the error is that of the attempt
+        before, which says more.
+        """
+        if isinstance(error, DeadlineExceededError) and self._last is not None:
+            raise self._last from error
         if not error.retryable or self._attempt >= self._policy.max_attempts:
             raise error
         backoff = self._jitter() * self._policy.backoff(self._attempt)
@@ -81,4 +89,5 @@ class Retry:
         if delay >= self.remaining():
             raise error
         self._attempt += 1
+        self._last = error
         return delay

@@ -58,7 +58,8 @@ class Measured(_Part):
     bytes_per_image: float = Field(ge=0)
     bits_per_pixel: float = Field(ge=0)
     mse: float = Field(ge=0)
-    psnr_db: float
+    psnr_db: float | None = None
+    """None if mse is 0."""
 
 
 class Header(_Part):

@@ -414,7 +414,7 @@ def test_a_server_that_is_not_there_is_one_line(run, tmp_path):
     write_png(tmp_path / "a.png")
 
     for command in (["models"], ["compress", "a.png", "-o", "a.kpt"], ["evaluate", "a.png"]):
-        status, out, err = run(*command, "--target", "127.0.0.1:1", "--timeout", "0.2")
+        status, out, err = run(*command, "--target", "127.0.0.1:1", "--timeout", "1")
 
         assert (status, out) == (1, "")
         assert err == [
@@ -426,7 +426,7 @@ def test_a_server_that_is_not_there_is_one_line(run, tmp_path):
 def test_a_server_that_stops_says_so_itself(run, fake):
     fake.faults += [Fault(grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")] * 9
 
-    assert run("models", "--timeout", "0.2")[2] == ["kompakt: injected SHUTTING_DOWN"]
+    assert run("models", "--timeout", "1")[2] == ["kompakt: injected SHUTTING_DOWN"]
 
 
 def test_a_slow_server_is_one_line(run, running, fake):

@@ -8,26 +8,19 @@ import json
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-from sklearn.datasets import load_digits
 
 from kompakt_codec.codec import Codec
 from kompakt_codec.frame import Profile
 from kompakt_service.settings import DEFAULT_MODELS
+from tests.support import real_digits
 
 GOLDEN = Path(__file__).parent
-NUM_IMAGES = 10
 
 
-def images(codec: Codec) -> np.ndarray:
-    """Scikit-learn's digits in the model's shape, a flat field and noise: uint8 (N, H, W, C)."""
-    spec = codec.header.spec
-    small = (load_digits().images[: NUM_IMAGES - 2] * (255 / 16)).astype(np.uint8)
-    size = (spec.width, spec.height)
-    digits = [np.asarray(Image.fromarray(one).resize(size)) for one in small]
-    noise = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width), np.uint8)
-    grey = np.stack([*digits, np.zeros_like(noise), noise])
-    return np.repeat(grey[..., None], spec.channels, axis=3)
+def images() -> np.ndarray:
+    """Real digits, a flat field and noise: uint8 (N, 28, 28, 1)."""
+    noise = np.random.default_rng(0).integers(0, 256, (1, 28, 28, 1), np.uint8)
+    return np.concatenate([real_digits(8), np.zeros_like(noise), noise])
 
 
 def main() -> int:
@@ -39,7 +32,7 @@ def main() -> int:
     if path.exists():
         parser.error(f"{path} exists: golden streams are never changed")
     codec = Codec.load(DEFAULT_MODELS / f"{name}.safetensors")
-    symbols = codec.analyse(images(codec))
+    symbols = codec.analyse(images())
     entries = [
         {
             "symbols": one.ravel().tolist(),

@@ -50,7 +50,7 @@ _HEADINGS = {
     "codec": "codec",
     "stream_bytes_per_image": "stream, bytes",
     "file_bytes_per_image": "file, bytes",
-    "bits_per_pixel": "bits/pixel",
+    "bits_per_pixel": "bpp",
     "mse": "MSE",
     "psnr_db": "PSNR, dB",
     "num_images": "images",

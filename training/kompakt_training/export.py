@@ -108,7 +108,7 @@ def _measure(codec: Codec, images: ImageSet) -> Measured:
         bytes_per_image=result.bytes_per_image,
         bits_per_pixel=result.bits_per_pixel,
         mse=result.mse,
-        psnr_db=result.psnr_db,
+        psnr_db=result.psnr_db if result.mse else None,
     )
 
 

@@ -64,7 +64,7 @@ def _rates(measured: MeasuredQuality | None) -> tuple[str, ...]:
     if measured is None:
         return ()
     rate = f"{measured.bytes_per_image:.1f}", f"{measured.bits_per_pixel:.3f}"
-    return (*rate, f"{measured.psnr_db:.2f}")
+    return (*rate, "lossless" if measured.psnr_db is None else f"{measured.psnr_db:.2f}")
 
 
 def _size(size: SizeRange) -> str:

@@ -14,7 +14,9 @@ _BASELINES = get_args(_names.BaselineName)
 
 _PLUGIN_HELP = {
     "serve": "run the server (needs the service extra)",
+    "health": "tell whether a server is serving (needs the service extra)",
     "train": "train a model on your own images (needs the training extra)",
+    "report": "compare trained models with the paper (needs the training extra)",
 }
 
 _EPILOG = """\
@@ -29,6 +31,13 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Leaves room for the longest option beside its help."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28)
 
 
 class _Version(argparse.Action):
@@ -47,9 +56,11 @@ def make_parser(plugins: Iterable[str] = ()) -> argparse.ArgumentParser:
         prog="kompakt",
         description="Compress images with neural codecs, on a Kompakt server.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Formatter,
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    parser.add_argument(
+        "-V", "--version", action=_Version, nargs=0, help="show the version and exit"
+    )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, add_command in COMMANDS.items():
         add_command(commands, name)
@@ -95,7 +106,7 @@ def _add_evaluate(commands: Any, name: str) -> None:
     parser.add_argument("--per-image", action="store_true", help="show each image's rows too")
     _add_profile(parser, "how the models' streams are framed, and so counted")
     _add_fit(parser)
-    _add_common(parser)
+    _add_common(parser, seconds=300)
 
 
 def _add_models(commands: Any, name: str) -> None:
@@ -119,7 +130,7 @@ def _command(commands: Any, name: str, summary: str) -> argparse.ArgumentParser:
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Formatter,
     )
     parser.set_defaults(module=f"kompakt_client.cli._{name}")
     return parser
@@ -156,10 +167,10 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
+def _add_common(parser: argparse.ArgumentParser, *, seconds: int = 30) -> None:
     parser.add_argument("--target", metavar="HOST:PORT", help="the server's address")
     parser.add_argument(
-        "--timeout", metavar="SECONDS", type=_seconds, help="for one answer; default: 30"
+        "--timeout", metavar="SECONDS", type=_seconds, help=f"for one answer; default: {seconds}"
     )
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print one JSON document")

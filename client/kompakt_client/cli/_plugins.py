@@ -13,7 +13,7 @@ from kompakt_client.cli._errors import FAILED
 
 GROUP = "kompakt.commands"
 
-_EXTRAS = {"serve": "service", "train": "training"}
+_EXTRAS = {"serve": "service", "health": "service", "train": "training", "report": "training"}
 """The extra that each command of Kompakt itself needs."""
 
 

@@ -1333,7 +1333,7 @@ class MeasuredQuality(_message.Message):
     mse: _builtins.float
     """MSE pooled over all pixels, on a scale from 0 to 1."""
     psnr_db: _builtins.float
-    """PSNR of the pooled MSE, in dB."""
+    """PSNR of the pooled MSE, in dB. Not set if mse is 0."""
     def __init__(
         self,
         *,
@@ -1342,13 +1342,15 @@ class MeasuredQuality(_message.Message):
         bytes_per_image: _builtins.float = ...,
         bits_per_pixel: _builtins.float = ...,
         mse: _builtins.float = ...,
-        psnr_db: _builtins.float = ...,
+        psnr_db: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_psnr_db", b"_psnr_db", "psnr_db", b"psnr_db"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bits_per_pixel", b"bits_per_pixel", "bytes_per_image", b"bytes_per_image", "dataset", b"dataset", "mse", b"mse", "num_images", b"num_images", "psnr_db", b"psnr_db"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_psnr_db", b"_psnr_db", "bits_per_pixel", b"bits_per_pixel", "bytes_per_image", b"bytes_per_image", "dataset", b"dataset", "mse", b"mse", "num_images", b"num_images", "psnr_db", b"psnr_db"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__psnr_db: _TypeAlias = _typing.Literal["psnr_db"]  # noqa: Y015
+    _WhichOneofArgType__psnr_db: _TypeAlias = _typing.Literal["_psnr_db", b"_psnr_db"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__psnr_db) -> _WhichOneofReturnType__psnr_db | None: ...
 
 Global___MeasuredQuality: _TypeAlias = MeasuredQuality  # noqa: Y015
 
