@@ -24,7 +24,7 @@ def make_checkpoint(
 ) -> Checkpoint:
     """An untrained model with bell-shaped tables: everything works, nothing looks good."""
     torch.manual_seed(seed)
-    config: dict[str, int | float] = {"width": 4, "latents": 12}
+    config = {"width": 4, "latents": 12}
     model = build_model(architecture, spec, config).eval()
     rng = np.random.default_rng(seed)
     counts = [rng.integers(1, 1000, 5) for _ in range(12)]

@@ -32,6 +32,8 @@ SUFFIX = ".safetensors"
 
 _HEADER_KEY = "kompakt"
 _MODEL_PREFIX = "model."
+_MAX_COUNT = 2**53
+"""What every reader of JSON holds exactly."""
 
 
 class _Part(BaseModel):
@@ -43,8 +45,8 @@ class Training(_Part):
 
     dataset: str
     licence: str
-    num_images: int = Field(ge=1)
-    epochs: int = Field(ge=1)
+    num_images: int = Field(ge=1, le=_MAX_COUNT)
+    epochs: int = Field(ge=1, le=_MAX_COUNT)
     command: str
     details: dict[str, str | int | float] = {}
     """Whatever else the recipe wants to record: seed, versions, machine."""
@@ -54,7 +56,7 @@ class Measured(_Part):
     """Rate and distortion of real embedded frames on held-out images."""
 
     dataset: str
-    num_images: int = Field(ge=1)
+    num_images: int = Field(ge=1, le=_MAX_COUNT)
     bytes_per_image: float = Field(ge=0)
     bits_per_pixel: float = Field(ge=0)
     mse: float = Field(ge=0)
@@ -68,7 +70,7 @@ class Header(_Part):
     schema_version: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     architecture: str
-    config: dict[str, int | float]
+    config: dict[str, int]
     height: int
     width: int
     channels: int
@@ -103,7 +105,7 @@ class Checkpoint:
         *,
         name: str,
         architecture: str,
-        config: dict[str, int | float],
+        config: dict[str, int],
         spec: ImageSpec,
         model: Autoencoder | VariationalAutoencoder,
         tables: EntropyTables,
@@ -165,19 +167,7 @@ class Checkpoint:
     @classmethod
     def _assemble(cls, header: Header, tensors: dict[str, torch.Tensor]) -> Self:
         tables = _read_tables(header.latent_shape, tensors)
-        try:
-            model = build_model(header.architecture, header.spec, header.config)
-        except ValueError as exc:
-            raise CheckpointError(str(exc)) from exc
-        state = {
-            key.removeprefix(_MODEL_PREFIX): value
-            for key, value in tensors.items()
-            if key.startswith(_MODEL_PREFIX)
-        }
-        try:
-            model.load_state_dict(state)
-        except RuntimeError as exc:
-            raise CheckpointError(f"weights do not fit the architecture: {exc}") from exc
+        model = _build(header, tensors)
         if model.latent_shape != tables.shape:
             raise CheckpointError(f"tables are for latents {tables.shape}")
         if tables.fingerprint.hex() != header.fingerprint:
@@ -200,6 +190,32 @@ def _parse_header(metadata: dict[str, str]) -> Header:
         return Header.model_validate_json(text)
     except (ValidationError, ValueError, AttributeError) as exc:
         raise CheckpointError(f"malformed header: {exc}") from exc
+
+
+def _build(
+    header: Header, tensors: dict[str, torch.Tensor]
+) -> Autoencoder | VariationalAutoencoder:
+    try:
+        with torch.device("meta"):  # no memory for what a header claims, only for what is there
+            model = build_model(header.architecture, header.spec, header.config)
+    except ValueError as exc:
+        raise CheckpointError(str(exc)) from exc
+    state = {
+        key.removeprefix(_MODEL_PREFIX): value
+        for key, value in tensors.items()
+        if key.startswith(_MODEL_PREFIX)
+    }
+    expected = {key: value.dtype for key, value in model.state_dict().items()}
+    if {key: value.dtype for key, value in state.items()} != expected:
+        raise CheckpointError("weights do not fit the architecture: other names or types")
+    if not all(torch.isfinite(value).all() for value in state.values()):
+        raise CheckpointError("weights must be finite numbers")
+    try:
+        model.load_state_dict(state, assign=True)
+        model.check_state()
+    except (RuntimeError, ValueError) as exc:
+        raise CheckpointError(f"weights do not fit the architecture: {exc}") from exc
+    return model
 
 
 def _read_tables(shape: LatentShape, tensors: dict[str, torch.Tensor]) -> EntropyTables:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kompakt_codec.codec import Codec
-from kompakt_service.errors import ServiceError
+from kompakt_service.errors import CallError
 from kompakt_service.metrics import Metrics
 
 Array = npt.NDArray[Any]
@@ -60,17 +60,32 @@ class _Job:
 class Batcher:
     """Runs transforms in batches on one thread. ``submit`` may be called from any thread."""
 
-    def __init__(self, *, max_batch_images: int, max_queue_pixels: int, metrics: Metrics) -> None:
-        self.max_batch_images = max_batch_images
+    def __init__(
+        self,
+        *,
+        max_batch_images: int,
+        max_batch_pixels: int,
+        max_queue_pixels: int,
+        metrics: Metrics,
+    ) -> None:
+        self._max_batch_images = max_batch_images
+        self._max_batch_pixels = max_batch_pixels
         self._max_queue_pixels = max_queue_pixels
         self._metrics = metrics
         self._buckets: OrderedDict[Any, deque[_Job]] = OrderedDict()
         self._pixels = 0
-        self._pixels_per_second = 10_000_000.0
+        # Of the last batches, older ones counting less: their quotient is the drain rate.
+        self._recent_pixels = 1e6
+        self._recent_seconds = 0.1
         self._closed = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="device", daemon=True)
         self._thread.start()
+
+    def batch_size(self, codec: Codec) -> int:
+        """The most images of this codec that one batch, and so one job, should hold."""
+        pixels = codec.header.height * codec.header.width
+        return max(1, min(self._max_batch_images, self._max_batch_pixels // pixels))
 
     def submit(
         self,
@@ -83,17 +98,19 @@ class Batcher:
     ) -> Future[Output]:
         """Queue images (N, height, width, channels) or symbols (N, C, h, w) for the device.
 
-        Raises ServiceError QUEUE_FULL, with the time in which the queue will have drained, or
-        SHUTTING_DOWN. An empty queue takes a job of any size.
+        Raises CallError SHUTTING_DOWN, or QUEUE_FULL with the time in which the queue will have
+        drained, if it is full or would outlast the deadline. An empty queue takes any job.
         """
         header = codec.header
         pixels = len(array) * header.height * header.width
         job = _Job(codec, operation, array, pixels, deadline, is_wanted)
         with self._changed:
             if self._closed:
-                raise ServiceError("SHUTTING_DOWN", "the server is shutting down")
+                raise CallError("SHUTTING_DOWN", "the server is shutting down")
             if self._pixels and self._pixels + pixels > self._max_queue_pixels:
-                raise self._queue_full()
+                raise self._queue_full("the queue for the device is full")
+            if self._pixels and time.monotonic() + self._drain_seconds() > deadline:
+                raise self._queue_full("the queue is longer than the call's deadline")
             self._buckets.setdefault(job.bucket, deque()).append(job)
             self._pixels += pixels
             self._metrics.queue_pixels.set(self._pixels)
@@ -107,12 +124,13 @@ class Batcher:
             self._changed.notify()
         self._thread.join()
 
-    def _queue_full(self) -> ServiceError:
-        wait = min(10.0, max(0.05, self._pixels / self._pixels_per_second))
-        return ServiceError(
-            "QUEUE_FULL",
-            f"the queue for the device is full; try again in {wait:.2f} s",
-            retry_after_seconds=wait,
+    def _drain_seconds(self) -> float:
+        return self._pixels * self._recent_seconds / self._recent_pixels
+
+    def _queue_full(self, why: str) -> CallError:
+        wait = min(10.0, max(0.05, self._drain_seconds()))
+        return CallError(
+            "QUEUE_FULL", f"{why}; try again in {wait:.2f} s", retry_after_seconds=wait
         )
 
     def _run(self) -> None:
@@ -132,8 +150,8 @@ class Batcher:
                 self._changed.wait()
             key, jobs = next(iter(self._buckets.items()))
             batch = [jobs.popleft()]
-            images = len(batch[0].array)
-            while jobs and images + len(jobs[0].array) <= self.max_batch_images:
+            images, most = len(batch[0].array), self.batch_size(batch[0].codec)
+            while jobs and images + len(jobs[0].array) <= most:
                 images += len(jobs[0].array)
                 batch.append(jobs.popleft())
             if jobs:
@@ -145,10 +163,10 @@ class Batcher:
     @staticmethod
     def _is_due(job: _Job) -> bool:
         if not job.is_wanted():
-            job.future.set_exception(ServiceError("CANCELLED", "the caller went away"))
+            job.future.set_exception(CallError("CANCELLED", "the caller went away"))
         elif time.monotonic() > job.deadline:
             job.future.set_exception(
-                ServiceError("DEADLINE_EXCEEDED", "the deadline passed before the device was free")
+                CallError("DEADLINE_EXCEEDED", "the deadline passed before the device was free")
             )
         else:
             return True
@@ -174,8 +192,9 @@ class Batcher:
             job.future.set_result(Output(part, started - job.enqueued, seconds))
 
     def _observe(self, jobs: list[_Job], seconds: float) -> None:
-        rate = sum(job.pixels for job in jobs) / max(seconds, 1e-6)
-        self._pixels_per_second += 0.1 * (rate - self._pixels_per_second)
+        with self._changed:
+            self._recent_pixels = 0.9 * self._recent_pixels + sum(job.pixels for job in jobs)
+            self._recent_seconds = 0.9 * self._recent_seconds + seconds
         name, operation = jobs[0].codec.header.name, jobs[0].operation.value
         images = sum(len(job.array) for job in jobs)
         self._metrics.batch_images.labels(name, operation).observe(images)

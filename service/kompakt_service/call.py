@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import grpc
 
-from kompakt_service.errors import ServiceError
+from kompakt_service.errors import CallError
 
 
 @dataclass(slots=True)
@@ -29,6 +29,14 @@ class Timings:
         finally:
             setattr(self, stage, getattr(self, stage) + time.perf_counter() - started)
 
+    def add(self, other: "Timings") -> None:
+        """Add another's times to these."""
+        for stage in STAGES:
+            setattr(self, stage, getattr(self, stage) + getattr(other, stage))
+
+
+STAGES = ("image", "queue", "transform", "entropy")
+
 
 @dataclass(slots=True)
 class Call:
@@ -47,8 +55,8 @@ class Call:
         return cls(deadline, context.is_active)
 
     def check(self) -> None:
-        """Raise ServiceError if the work is not worth going on with."""
+        """Raise CallError if the work is not worth going on with."""
         if not self.is_wanted():
-            raise ServiceError("CANCELLED", "the caller went away")
+            raise CallError("CANCELLED", "the caller went away")
         if time.monotonic() > self.deadline:
-            raise ServiceError("DEADLINE_EXCEEDED", "the deadline passed before the work was done")
+            raise CallError("DEADLINE_EXCEEDED", "the deadline passed before the work was done")

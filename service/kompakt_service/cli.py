@@ -48,7 +48,7 @@ def _serve(server: Server, settings: Settings) -> None:
     server.drain()
     if signals[0] == signal.SIGTERM:
         second.wait(settings.drain_seconds)
-    server.stop(0.0 if second.is_set() else settings.grace_seconds)
+    server.stop(settings.grace_seconds, hurry=second)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -50,6 +50,10 @@ class ServiceError(Exception):
         self.retry_after_seconds = retry_after_seconds
 
 
+class CallError(ServiceError):
+    """The call as a whole is over, whichever item it was at: overload, deadline, shutdown."""
+
+
 def to_status(error: CodecError | ServiceError) -> status_pb2.Status:
     """The google.rpc.Status of an error, with ErrorInfo and what else helps the caller."""
     details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)]

@@ -100,9 +100,10 @@ class Evaluator:
 
     def evaluate(self, image: pb.Image, plan: Plan, call: Call, pool: Pool) -> pb.EvaluateResult:
         """Measure one image and add it to the pool. Raises CodecError or ServiceError."""
-        pixels = decode_source(image, self._pipeline.limits, flatten=plan.fit is not Fit.REFUSE)
+        pixels, _ = decode_source(image, self._pipeline.limits, plan.fit)
         models = plan.models or self._accepting(pixels, plan.fit)
         result = pb.EvaluateResult()
+        sound: list[tuple[list[pb.Measurement], tuple[int, ...]]] = []
         for model in models:
             call.check()
             spec = model.codec.header.spec
@@ -112,10 +113,12 @@ class Evaluator:
             if model is models[0]:
                 measured += _baselines(plan.baselines, fitted, call)
             measured += _baselines(plan.baselines, fitted, call, reference=measurement)
-            pool.add(measured, fitted.shape)
+            sound.append((measured, fitted.shape))
             result.measurements.extend(measured)
             if plan.return_reconstructions:
                 result.reconstructions.add(model=model.name, image=raw_image(decoded))
+        for measured, shape in sound:  # only now: an image that fails is not in the pool at all
+            pool.add(measured, shape)
         return result
 
     def _accepting(self, pixels: Pixels, fit: Fit) -> list[LoadedModel]:

@@ -54,14 +54,15 @@ class CountingPool(futures.ThreadPoolExecutor):
 class AdmissionInterceptor(grpc.ServerInterceptor):
     """Refuses a call at once where the pool that would serve it has too many already.
 
-    Calls are counted from their arrival, also while they wait for a thread. Streams have threads of
-    their own and never keep single calls waiting; so, in the server's pool, have health checks.
+    Calls are counted from their arrival, also while they wait for a thread. Streams and reflection
+    have threads of their own and never keep single calls waiting; the server's pool is for health.
     """
 
     def __init__(self, unary: CountingPool, streams: CountingPool) -> None:
         self._unary = unary
         self._streams = streams
         self._refusals = futures.ThreadPoolExecutor(2, thread_name_prefix="refusal")
+        self._reflection = futures.ThreadPoolExecutor(2, thread_name_prefix="reflection")
 
     def intercept_service(
         self,
@@ -70,7 +71,11 @@ class AdmissionInterceptor(grpc.ServerInterceptor):
     ) -> Handler | None:
         """Choose the pool, or refuse."""
         handler = continuation(handler_call_details)
-        if handler is None or not _is_ours(handler_call_details):
+        if handler is None:
+            return None
+        if handler_call_details.method.startswith("/grpc.reflection."):
+            return _replaced(handler, _behaviour(handler), self._reflection)
+        if not _is_ours(handler_call_details):
             return handler
         pool = self._streams if handler.request_streaming else self._unary
         if pool.pending < pool.max_pending:
@@ -79,7 +84,7 @@ class AdmissionInterceptor(grpc.ServerInterceptor):
 
     def close(self) -> None:
         """Let the pools' threads end."""
-        for pool in (self._unary, self._streams, self._refusals):
+        for pool in (self._unary, self._streams, self._refusals, self._reflection):
             pool.shutdown(wait=False)
 
 
@@ -138,7 +143,7 @@ class ObservingInterceptor(grpc.ServerInterceptor):
             code = grpc.StatusCode.CANCELLED
             raise
         finally:
-            code = _code(context) or code
+            code = _code(context) or (code if context.is_active() else _ended(context))
             seconds = time.perf_counter() - started
             self._metrics.handled.labels(*labels, code.name).inc()
             self._metrics.handling.labels(*labels).observe(seconds)
@@ -198,6 +203,13 @@ def _code(context: grpc.ServicerContext) -> grpc.StatusCode | None:
     """The status that was set, if any; types-grpcio does not know the method."""
     code: grpc.StatusCode | None = context.code()  # type: ignore[attr-defined]
     return code
+
+
+def _ended(context: grpc.ServicerContext) -> grpc.StatusCode:
+    """Why a call is over that the server did not end."""
+    remaining: float | None = context.time_remaining()
+    expired = remaining is not None and remaining <= 0
+    return grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED
 
 
 def _is_ours(details: grpc.HandlerCallDetails) -> bool:

@@ -92,12 +92,25 @@ def read_image(
 
     Raises CodecError.
     """
-    pixels = decode_source(image, limits, flatten=fit is not Fit.REFUSE)
-    return fit_image(pixels, spec.height, spec.width, spec.channels, fit)
+    pixels, flattened = decode_source(image, limits, fit)
+    pixels, fitted = fit_image(pixels, spec.height, spec.width, spec.channels, fit)
+    return pixels, fitted or flattened
 
 
-def decode_source(image: pb.Image, limits: ImageLimits, *, flatten: bool) -> Pixels:
-    """An image's pixels as they were sent, uint8 (height, width, channels)."""
+def decode_source(image: pb.Image, limits: ImageLimits, fit: Fit) -> tuple[Pixels, bool]:
+    """An image's pixels as they were sent, uint8 (height, width, channels).
+
+    And whether transparency was flattened onto black, which any fit but REFUSE allows.
+    """
+    try:
+        return _decode(image, limits, flatten=False), False
+    except UnsupportedImageError:
+        if fit is Fit.REFUSE:
+            raise
+        return _decode(image, limits, flatten=True), True
+
+
+def _decode(image: pb.Image, limits: ImageLimits, *, flatten: bool) -> Pixels:
     source = image.WhichOneof("source")
     if source == "encoded":
         return decode_image(image.encoded, limits, flatten=flatten)

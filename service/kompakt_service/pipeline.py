@@ -5,7 +5,6 @@ never holds up its neighbours.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -16,12 +15,12 @@ from kompakt_codec.codec import Codec
 from kompakt_codec.crc import crc32c
 from kompakt_codec.entropy import Symbols
 from kompakt_codec.errors import CodecError, CorruptStreamError
-from kompakt_codec.frame import Profile, parse_frame
+from kompakt_codec.frame import Frame, Profile, parse_frame
 from kompakt_codec.images import FileFormat, Fit, ImageLimits, Pixels
 from kompakt_codec.metrics import mse
 from kompakt_service.batcher import Array, Batcher, Operation, Output
-from kompakt_service.call import Call
-from kompakt_service.errors import ServiceError
+from kompakt_service.call import STAGES, Call, Timings
+from kompakt_service.errors import CallError, ServiceError
 from kompakt_service.messages import read_image, write_image
 from kompakt_service.metrics import Metrics
 from kompakt_service.store import LoadedModel, ModelStore
@@ -53,29 +52,41 @@ class Decompressed:
 
 
 def attempt(
-    function: Callable[[_Item], _Value], items: Iterable[_Item]
+    function: Callable[[_Item], _Value], items: Iterable[_Item], call: Call
 ) -> list[_Value | ItemError]:
-    """Apply a function to each item; one that fails gives its error."""
-    return [_attempt(function, item) for item in items]
+    """Apply a function to each item; one that fails gives its error.
 
-
-def _attempt(function: Callable[[_Item], _Value], item: _Item) -> _Value | ItemError:
-    try:
-        return function(item)
-    except (CodecError, ServiceError) as exc:
-        return exc
+    Raises CallError as soon as the call as a whole cannot go on.
+    """
+    results: list[_Value | ItemError] = []
+    for item in items:
+        call.check()
+        try:
+            results.append(function(item))
+        except CallError:
+            raise
+        except (CodecError, ServiceError) as exc:
+            results.append(exc)
+    return results
 
 
 class Pipeline:
     """Compresses and decompresses with the models of a store, through one device's batcher."""
 
     def __init__(
-        self, store: ModelStore, batcher: Batcher, limits: ImageLimits, metrics: Metrics
+        self,
+        store: ModelStore,
+        batcher: Batcher,
+        metrics: Metrics,
+        *,
+        limits: ImageLimits,
+        max_answer_bytes: int,
     ) -> None:
         self.store = store
         self.limits = limits
         self._batcher = batcher
         self._metrics = metrics
+        self._max_answer_bytes = max_answer_bytes
 
     def compress(
         self,
@@ -90,8 +101,12 @@ class Pipeline:
         """Compress images with one model; each item's result or error, in order."""
         codec = model.codec
         with call.timings.measure("image"):
-            read = attempt(lambda i: read_image(i, codec.header.spec, fit, self.limits), images)
+            read = attempt(
+                lambda image: read_image(image, codec.header.spec, fit, self.limits), images, call
+            )
         sound = [item for item in read if isinstance(item, tuple)]
+        if reconstruct:
+            self.check_answer(len(sound), codec)
         symbols = self._transform(codec, Operation.ANALYSE, [p for p, _ in sound], call)
         with call.timings.measure("entropy"):
             streams = [codec.encode(s, profile=profile) for s in symbols]
@@ -110,7 +125,7 @@ class Pipeline:
             )
         )
         results = [next(made) if isinstance(item, tuple) else item for item in read]
-        self._observe("compress", model.name, results, call)
+        self._observe("compress", model.name, results, call.timings)
         return results
 
     def decompress(
@@ -124,46 +139,66 @@ class Pipeline:
     ) -> list[Decompressed | ItemError]:
         """Decompress streams, each with the model that it names; results or errors, in order."""
         named = self.store.get(model_name) if model_name or profile is Profile.EMBEDDED else None
-        with call.timings.measure("entropy"):
-            decoded = attempt(lambda s: self._decode(s, named, profile), streams)
+        parsed = attempt(lambda stream: self._parse(stream, named, profile), streams, call)
         done: dict[int, Decompressed | ItemError] = {}
-        groups: dict[str, list[tuple[int, Symbols]]] = {}
-        for i, item in enumerate(decoded):
+        groups: dict[str, dict[int, Frame]] = {}
+        for i, item in enumerate(parsed):
             if isinstance(item, tuple):
-                groups.setdefault(item[0].name, []).append((i, item[1]))
+                groups.setdefault(item[0].name, {})[i] = item[1]
             else:
                 done[i] = item
-        self._count("decompress", "", done.values())
-        for name, members in groups.items():
-            made = self._synthesise(self.store.get(name), members, call, file_format)
-            self._observe("decompress", name, made.values(), call)
-            done |= made
-        return [done[i] for i in range(len(decoded))]
+        self.count("decompress", named.name if named else "", done.values())
+        for name, frames in groups.items():
+            done |= self._decompress_group(self.store.get(name), frames, call, file_format)
+        return [done[i] for i in range(len(parsed))]
 
-    def _synthesise(
-        self,
-        model: LoadedModel,
-        members: Sequence[tuple[int, Symbols]],
-        call: Call,
-        file_format: FileFormat | None,
-    ) -> dict[int, Decompressed | ItemError]:
-        symbols = [s for _, s in members]
-        images = self._transform(model.codec, Operation.SYNTHESISE, symbols, call)
-        with call.timings.measure("image"):
-            return {
-                i: _decompressed(pixels, file_format, model.name)
-                for (i, _), pixels in zip(members, images, strict=True)
-            }
-
-    def _decode(
+    def _parse(
         self, stream: pb.CompressedImage, named: LoadedModel | None, profile: Profile
-    ) -> tuple[LoadedModel, Symbols]:
+    ) -> tuple[LoadedModel, Frame]:
         data = stream.data
         if stream.crc32c and crc32c(data) != stream.crc32c:
             raise CorruptStreamError("the stream does not have the CRC-32C that came with it")
         frame = parse_frame(data, profile)
-        model = named or self.store.by_fingerprint(frame.fingerprint_prefix or b"")
-        return model, model.codec.decode(frame)
+        return named or self.store.by_fingerprint(frame.fingerprint_prefix or b""), frame
+
+    def _decompress_group(
+        self,
+        model: LoadedModel,
+        frames: dict[int, Frame],
+        call: Call,
+        file_format: FileFormat | None,
+    ) -> dict[int, Decompressed | ItemError]:
+        """Decompress the frames of one model, by their positions."""
+        part = Call(call.deadline, call.is_wanted)
+        self.check_answer(len(frames), model.codec)
+        with part.timings.measure("entropy"):
+            decoded = attempt(model.codec.decode, frames.values(), part)
+        symbols = [item for item in decoded if isinstance(item, np.ndarray)]
+        images = iter(self._transform(model.codec, Operation.SYNTHESISE, symbols, part))
+        with part.timings.measure("image"):
+            results = attempt(
+                lambda item: (
+                    _decompressed(next(images), file_format, model.name)
+                    if isinstance(item, np.ndarray)
+                    else item
+                ),
+                decoded,
+                part,
+            )
+        self._observe("decompress", model.name, results, part.timings)
+        call.timings.add(part.timings)
+        return dict(zip(frames, results, strict=True))
+
+    def check_answer(self, num_images: int, codec: Codec) -> None:
+        """Raise ServiceError unless so many decoded images fit into one message."""
+        spec = codec.header.spec
+        num_bytes = num_images * spec.height * spec.width * spec.channels
+        if num_bytes > self._max_answer_bytes:
+            raise ServiceError(
+                "TOO_MANY_IMAGES",
+                f"{num_images} images of {spec} are {num_bytes} bytes of pixels, over the limit of "
+                f"{self._max_answer_bytes} a message: split the request",
+            )
 
     def _transform(
         self, codec: Codec, operation: Operation, arrays: Sequence[Array], call: Call
@@ -171,53 +206,40 @@ class Pipeline:
         """Run arrays of one shape through the device; the times go to the call."""
         if not arrays:
             return []
-        call.check()
-        size = self._batcher.max_batch_images
-        futures = [
-            self._submit(codec, operation, np.stack(arrays[start : start + size]), call)
-            for start in range(0, len(arrays), size)
-        ]
-        outputs = [future.result() for future in futures]
-        call.timings.queue += outputs[0].queue_seconds
-        call.timings.transform += sum(output.transform_seconds for output in outputs)
-        return [array for output in outputs for array in output.array]
+        size = self._batcher.batch_size(codec)
+        made: list[Array] = []
+        for start in range(0, len(arrays), size):
+            batch = np.stack(arrays[start : start + size])
+            made.extend(self.run(codec, operation, batch, call).array)
+        return made
 
     def run(self, codec: Codec, operation: Operation, array: Array, call: Call) -> Output:
         """Run one batch (N, …) through the device."""
-        output = self._submit(codec, operation, array, call).result()
+        call.check()
+        output = self._batcher.submit(
+            codec, operation, array, deadline=call.deadline, is_wanted=call.is_wanted
+        ).result()
         call.timings.queue += output.queue_seconds
         call.timings.transform += output.transform_seconds
         return output
 
-    def _submit(
-        self, codec: Codec, operation: Operation, array: Array, call: Call
-    ) -> Future[Output]:
-        return self._batcher.submit(
-            codec, operation, array, deadline=call.deadline, is_wanted=call.is_wanted
-        )
+    def count(self, operation: str, model: str, results: Iterable[object]) -> None:
+        """Count items by their outcome."""
+        for item in results:
+            outcome = item.reason if isinstance(item, (CodecError, ServiceError)) else "OK"
+            self._metrics.images.labels(operation, model, outcome).inc()
 
     def _observe(
         self,
         operation: str,
         model: str,
-        results: Iterable[Compressed | Decompressed | ItemError],
-        call: Call,
+        results: Sequence[Compressed | Decompressed | ItemError],
+        timings: Timings,
     ) -> None:
-        for stage in ("image", "queue", "transform", "entropy"):
-            self._metrics.stage.labels(stage, operation, model).observe(
-                getattr(call.timings, stage)
-            )
-        self._count(operation, model, results)
-
-    def _count(
-        self,
-        operation: str,
-        model: str,
-        results: Iterable[Compressed | Decompressed | ItemError],
-    ) -> None:
+        for stage in STAGES:
+            self._metrics.stage.labels(stage, operation, model).observe(getattr(timings, stage))
+        self.count(operation, model, results)
         for item in results:
-            outcome = item.reason if isinstance(item, (CodecError, ServiceError)) else "OK"
-            self._metrics.images.labels(operation, model, outcome).inc()
             if isinstance(item, Compressed):
                 self._metrics.observe_stream(model, len(item.stream), item.pixels.size)
 

@@ -46,6 +46,7 @@ class Server:
             self._metrics.describe_model(model)
         self._batcher = Batcher(
             max_batch_images=settings.max_batch_images,
+            max_batch_pixels=settings.max_batch_pixels,
             max_queue_pixels=settings.max_queue_pixels,
             metrics=self._metrics,
         )
@@ -94,10 +95,16 @@ class Server:
         """Report NOT_SERVING, so that load balancers look elsewhere, and go on serving."""
         self._health.enter_graceful_shutdown()
 
-    def stop(self, grace_seconds: float) -> None:
-        """Take no new calls, wait for the accepted ones, and free what is held."""
+    def stop(self, grace_seconds: float, hurry: threading.Event | None = None) -> None:
+        """Take no new calls, wait for the accepted ones, and free what is held.
+
+        The waiting ends when ``hurry`` is set.
+        """
         self.drain()
-        self._server.stop(grace_seconds).wait()
+        stopped = self._server.stop(grace_seconds)
+        while not stopped.wait(0.1):
+            if hurry is not None and hurry.is_set():
+                self._server.stop(0)
         self._batcher.close()
         self._admission.close()
         if self._http is not None:
@@ -133,7 +140,13 @@ class Server:
         limits = ImageLimits(
             max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels
         )
-        pipeline = Pipeline(self.store, self._batcher, limits, self._metrics)
+        pipeline = Pipeline(
+            self.store,
+            self._batcher,
+            self._metrics,
+            limits=limits,
+            max_answer_bytes=settings.max_message_bytes,
+        )
         pb_grpc.add_CompressionServiceServicer_to_server(
             CompressionServicer(pipeline, settings), server
         )

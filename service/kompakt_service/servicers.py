@@ -134,7 +134,14 @@ class CompressionServicer(pb_grpc.CompressionServiceServicer):
         self, images: Sequence[pb.Image], options: pb.EvaluateOptions, call: Call, pool: Pool
     ) -> list[pb.EvaluateResult | ItemError]:
         plan = self._plan(options)
-        return attempt(lambda image: self._evaluator.evaluate(image, plan, call, pool), images)
+        if plan.return_reconstructions:
+            for model in plan.models or self._pipeline.store:
+                self._pipeline.check_answer(len(images), model.codec)
+        results = attempt(
+            lambda image: self._evaluator.evaluate(image, plan, call, pool), images, call
+        )
+        self._pipeline.count("evaluate", "", results)
+        return results
 
     def _plan(self, options: pb.EvaluateOptions) -> Plan:
         names = [

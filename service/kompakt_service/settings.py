@@ -46,6 +46,7 @@ class Settings(BaseSettings):
         512, ge=1, description="calls accepted and not yet answered, above which calls are refused"
     )
     max_batch_images: int = Field(256, ge=1, le=65536, description="images in one device batch")
+    max_batch_pixels: int = Field(4_000_000, ge=1, description="pixels in one device batch")
     max_queue_pixels: int = Field(
         64_000_000, ge=1, description="pixels waiting for the device, above which calls are refused"
     )

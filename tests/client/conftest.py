@@ -4,12 +4,15 @@ import asyncio
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from kompakt_client import AsyncClient, Client, RetryPolicy
+from kompakt_client.cli import main
 from tests.client.fake_server import FakeServer, serve
 
 FAST = RetryPolicy(max_attempts=4, initial_backoff=0.01, max_backoff=0.05)
@@ -95,6 +98,34 @@ def image() -> np.ndarray:
     return pixels(0)
 
 
+@pytest.fixture
+def in_directory(running: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Make an empty directory the current one, and the fake server the one that is called."""
+    monkeypatch.setenv("KOMPAKT_TARGET", running.target)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def run(in_directory: None, capsys: pytest.CaptureFixture[str]) -> Any:  # noqa: ARG001
+    """Run a command; return its status, what it printed, and the lines it complained in."""
+
+    def call(*arguments: object) -> tuple[int, str, list[str]]:
+        status = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return status, out, err.splitlines()
+
+    return call
+
+
 def pixels(seed: int, height: int = 28, width: int = 28) -> np.ndarray:
     """Return a grey image that no other seed gives, uint8 HWC."""
     return np.random.default_rng(seed).integers(0, 256, (height, width, 1), np.uint8)
+
+
+def write_png(path: Path, seed: int = 0, **size: int) -> Path:
+    """Write the image of a seed to a file, and return its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels(seed, **size)[..., 0]).save(path)
+    return path

@@ -59,6 +59,8 @@ def int32(*values: int) -> torch.Tensor:
         ({"architecture": "gan"}, "unknown architecture 'gan'"),
         ({"config": {"depth": 3}}, "depth"),
         ({"config": {"latents": 0}}, "latents 1 to 4096"),
+        ({"config": {"width": 4.0, "latents": 12}}, "width"),
+        ({"config": {"width": 512, "latents": 4096}}, "weights do not fit"),
         ({"height": 10**6}, "height and width must be 4 to 512"),
         ({"channels": 2}, "channels must be 1 or 3"),
         ({"width": 12}, "weights do not fit"),
@@ -87,12 +89,21 @@ def test_a_wrong_header_is_refused(path, header, message):
         ({"entropy.frequencies": int32(*[7] * 60)}, "sum"),
         ({"model.g_s.0.bias": None}, "weights do not fit"),
         ({"model.g_s.0.bias": torch.zeros(8)}, "header's hash"),
+        ({"model.g_s.0.bias": torch.full((8,), torch.nan)}, "finite"),
+        ({"model.g_s.0.bias": torch.zeros(8, dtype=torch.float64)}, "other names or types"),
         ({"model.more": torch.zeros(1)}, "weights do not fit"),
     ],
 )
 def test_wrong_tensors_are_refused(path, tensors, message):
     with pytest.raises(CheckpointError, match=message):
         Checkpoint.load(edit(path, tensors=tensors))
+
+
+def test_a_step_must_be_positive(tmp_path):
+    make_checkpoint("vae").save(tmp_path / "vae.safetensors")
+    changed = edit(tmp_path / "vae.safetensors", tensors={"model.step": torch.zeros(12)})
+    with pytest.raises(CheckpointError, match="positive"):
+        Checkpoint.load(changed)
 
 
 def test_files_that_are_no_checkpoints(tmp_path, path):

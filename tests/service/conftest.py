@@ -17,8 +17,8 @@ def serve(checkpoints: Path) -> Iterator[Callable[..., Server]]:
     """Start servers with settings of the test's own."""
     servers: list[Server] = []
 
-    def start(**settings: Any) -> Server:
-        server = start_server(checkpoints, **settings)
+    def start(models: Path = checkpoints, **settings: Any) -> Server:
+        server = start_server(models, **settings)
         servers.append(server)
         return server
 

@@ -4,14 +4,18 @@ import io
 import math
 import zipfile
 
+import grpc
 import numpy as np
 import pytest
 from PIL import Image
 
 from kompakt.v1 import compression_pb2 as pb
+from kompakt.v1 import compression_pb2_grpc as pb_grpc
 from kompakt_codec.codec import Codec
 from kompakt_codec.frame import Profile
+from kompakt_codec.models import ImageSpec
 from tests.service.support import encoded, raw
+from tests.support import make_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +86,15 @@ def test_a_fitted_image_is_compressed_and_says_so(compression, fit):
     result = compression.Compress(request).results[0]
     assert (result.height, result.width, result.channels) == (28, 28, 1)
     assert result.fitted
+
+
+def test_flattened_transparency_counts_as_fitted(compression):
+    picture = np.full((28, 28, 2), 200, np.uint8)
+    picture[:14, :, 1] = 0
+    picture[14:, :, 1] = 255
+    options = pb.CompressOptions(fit=pb.FIT_STRETCH)
+    request = pb.CompressRequest(images=[encoded(picture)], options=options)
+    assert compression.Compress(request).results[0].fitted
 
 
 def test_an_image_that_fits_is_left_alone(compression, digits):
@@ -205,6 +218,20 @@ def test_evaluate_takes_every_model_that_accepts_the_image(compression, digits):
     request = pb.EvaluateRequest(images=[raw(digits[0])], options=options)
     measurements = compression.Evaluate(request).results[0].measurements
     assert [m.codec for m in measurements] == ["tiny-ae", "tiny-vae"]
+
+
+def test_an_image_that_fails_for_one_model_is_in_no_pool(tmp_path, serve, digits):
+    make_checkpoint("ae", name="a-28").save(tmp_path / "a.safetensors")
+    small = ImageSpec(height=16, width=16, channels=1)
+    make_checkpoint("ae", name="b-16", spec=small).save(tmp_path / "b.safetensors")
+    server = serve(models=tmp_path)
+    options = pb.EvaluateOptions(models=["a-28", "b-16"], skip_baselines=True)
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        response = pb_grpc.CompressionServiceStub(channel).Evaluate(
+            pb.EvaluateRequest(images=[raw(d) for d in digits[:2]], options=options)
+        )
+    assert all(r.status.code for r in response.results)
+    assert not response.pooled
 
 
 def test_a_streamed_evaluation_is_pooled_at_its_end(compression, digits):

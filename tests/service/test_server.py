@@ -8,16 +8,19 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from pathlib import Path
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2_grpc
 
 from kompakt.v1 import compression_pb2 as pb
 from kompakt.v1 import compression_pb2_grpc as pb_grpc
 from kompakt_codec.errors import CheckpointError
+from kompakt_service import pipeline
 from kompakt_service.batcher import Batcher
 from kompakt_service.server import Server, StartError
 from kompakt_service.settings import SettingsError, load_settings
@@ -207,6 +210,119 @@ def test_work_whose_deadline_has_passed_is_dropped(serve, held, digits):
     assert value(page, "kompakt_images_total", outcome="OK") == 2
 
 
+def test_work_that_would_outlast_its_deadline_is_refused_at_once(serve, held, digits):
+    server = serve()
+    many = pb.CompressRequest(images=[raw(digits[0])] * 1000)
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        stub = pb_grpc.CompressionServiceStub(channel)
+        held.release.set()
+        stub.Compress(many)  # the drain rate is known from now on
+        held.entered.clear()
+        held.release.clear()
+        waiting = stub.Compress.future(many)
+        assert held.entered.wait(10)
+        server._batcher._recent_seconds = server._batcher._recent_pixels  # 1 pixel a second
+        request = pb.CompressRequest(images=[raw(digits[0])])
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.Compress(request, timeout=20)
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "longer than the call's deadline" in caught.value.details()
+        held.release.set()
+        assert len(waiting.result(timeout=20).results) == 1000
+
+
+def test_a_call_whose_deadline_passes_between_items_stops(serve, digits, monkeypatch):
+    server = serve(call_threads=1)
+    read = pipeline.read_image
+
+    def slow(*arguments: object) -> object:
+        time.sleep(0.05)
+        return read(*arguments)
+
+    monkeypatch.setattr(pipeline, "read_image", slow)
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        stub = pb_grpc.CompressionServiceStub(channel)
+        with pytest.raises(grpc.RpcError):
+            stub.Compress(pb.CompressRequest(images=[raw(digits[0])] * 1000), timeout=0.3)
+        # Its 50 s of work are dropped: the one thread is free for the next caller.
+        assert stub.Compress(pb.CompressRequest(images=[raw(digits[0])]), timeout=10).results
+
+
+def test_a_request_of_many_batches_is_served_by_a_small_queue(serve, digits):
+    server = serve(max_batch_images=8, max_queue_pixels=784)
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        stub = pb_grpc.CompressionServiceStub(channel)
+        made = stub.Compress(pb.CompressRequest(images=[raw(d) for d in digits[:100]]))
+    assert len(made.results) == 100
+
+
+def test_an_answer_over_the_message_limit_is_refused_before_it_is_made(serve, digits):
+    server = serve(max_message_bytes=50_000)
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        stub = pb_grpc.CompressionServiceStub(channel)
+        stream = stub.Compress(pb.CompressRequest(images=[raw(digits[0])])).results[0].stream
+        request = pb.DecompressRequest(streams=[stream] * 64)
+        assert failure(lambda: stub.Decompress(request)) == (
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "TOO_MANY_IMAGES",
+        )
+        assert len(stub.Decompress(pb.DecompressRequest(streams=[stream] * 50)).results) == 50
+
+
+def test_open_reflection_streams_do_not_silence_health(server):
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        open_forever = threading.Event()
+        reflect = reflection_pb2_grpc.ServerReflectionStub(channel)
+        streams = [
+            reflect.ServerReflectionInfo(iter(lambda: open_forever.wait(60), True))
+            for _ in range(20)
+        ]
+        health = health_pb2_grpc.HealthStub(channel)
+        status = health.Check(health_pb2.HealthCheckRequest(), timeout=10).status
+        assert status == health_pb2.HealthCheckResponse.SERVING
+        open_forever.set()
+        for stream in streams:
+            stream.cancel()
+
+
+def test_a_stream_that_meets_its_deadline_is_counted_so(serve, digits):
+    server = serve()
+    gate = threading.Event()
+
+    def requests():
+        yield pb.StreamCompressRequest(options=pb.CompressOptions(), images=[raw(digits[0])])
+        gate.wait(10)
+
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        stub = pb_grpc.CompressionServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as caught:
+            list(stub.StreamCompress(requests(), timeout=0.5))
+        gate.set()
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    labels = {"grpc_method": "StreamCompress", "grpc_code": "DEADLINE_EXCEEDED"}
+    for _ in range(100):  # the server notices a moment after the client
+        if value(metrics_page(server), "grpc_server_handled_total", **labels):
+            break
+        time.sleep(0.05)
+    assert value(metrics_page(server), "grpc_server_handled_total", **labels) == 1
+
+
+def test_each_models_part_of_a_mixed_request_is_timed_by_itself(serve, digits):
+    server = serve()
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        stub = pb_grpc.CompressionServiceStub(channel)
+        streams = []
+        for model in ("tiny-ae", "tiny-vae"):
+            options = pb.CompressOptions(model=model)
+            request = pb.CompressRequest(images=[raw(digits[0])], options=options)
+            streams.append(stub.Compress(request).results[0].stream)
+        answer = stub.Decompress(pb.DecompressRequest(streams=streams * 50))
+    page = metrics_page(server)
+    stage = {"operation": "decompress", "stage": "transform"}
+    total = value(page, "kompakt_stage_duration_seconds_sum", **stage)
+    assert total == pytest.approx(answer.timings.transform.ToTimedelta().total_seconds(), abs=1e-4)
+
+
 def test_a_stop_finishes_what_was_accepted(serve, held, digits):
     server = serve()
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
@@ -285,6 +401,40 @@ def test_the_command_serves_until_a_signal(checkpoints, digits, number):
     _, rest = process.communicate(timeout=20)
     assert process.returncode == 0
     assert json.loads(rest.splitlines()[-1])["message"] == "stopped"
+
+
+def test_a_second_signal_cuts_the_waiting_short(checkpoints):
+    process = start_process(
+        checkpoints,
+        "--port",
+        "0",
+        "--metrics-port",
+        "0",
+        "--grace-seconds",
+        "600",
+        "--log-format",
+        "json",
+    )
+    assert process.stderr is not None
+    while (record := json.loads(process.stderr.readline()))["message"] != "serving":
+        pass
+    gate = threading.Event()
+    with grpc.insecure_channel(f"127.0.0.1:{record['port']}") as channel:
+        stub = pb_grpc.CompressionServiceStub(channel)
+
+        def requests():
+            yield pb.StreamCompressRequest(options=pb.CompressOptions(), images=[pb.Image()])
+            gate.wait(60)
+
+        stream = stub.StreamCompress(requests())
+        assert next(stream).results  # and the stream stays open
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=1.5)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+        gate.set()
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize(

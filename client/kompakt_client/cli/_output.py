@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 
-_PIPE_WIDTH = 160
+_PIPE_WIDTH = 10_000
 
 
 class Advance(Protocol):
@@ -52,7 +52,10 @@ def make_table(title: str, columns: Sequence[str], *, num_text: int) -> Table:
 
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index < num_text else "right", no_wrap=True)
+        if index < num_text:
+            table.add_column(column, overflow="fold")
+        else:
+            table.add_column(column, justify="right", no_wrap=True)
     return table
 
 

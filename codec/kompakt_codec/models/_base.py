@@ -36,6 +36,9 @@ class TransformModel(nn.Module, abc.ABC):
 
     latent_shape: LatentShape
 
+    def check_state(self) -> None:
+        """Raise ValueError if loaded weights are finite but make no sense."""
+
     @abc.abstractmethod
     def analyse(self, x: torch.Tensor) -> torch.Tensor:
         """g_a: images x to unrounded latents y."""

@@ -56,6 +56,11 @@ class VariationalAutoencoder(TransformModel):
         self.g_s = ConvDecoder(spec.channels, config.width, config.latents, size)
         self.register_buffer("step", torch.ones(config.latents))
 
+    def check_state(self) -> None:
+        """Raise ValueError unless every step is positive."""
+        if not bool((self.step > 0).all()):
+            raise ValueError("steps must be positive")
+
     def posterior(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and log-variance of q(z | x), each (N, latents)."""
         features = self.g_a(x)

@@ -76,13 +76,15 @@ class CompressionServiceServicer:
 
         Status codes (reason; worth a retry?):
         INVALID_ARGUMENT    NO_IMAGES: the request holds no image (no).
-        TOO_MANY_IMAGES: over the server's limit (no; split it).
+        TOO_MANY_IMAGES: over the server's limit, or what is
+        asked back would not fit a message (no; split it).
         INVALID_FIELD: a field is out of its range (no).
         INVALID_IMAGE: not an image of an accepted format, or
         damaged, or raw pixels whose length is not height x
         width x channels (no).
         UNSUPPORTED_IMAGE: a pixel type that is not accepted:
-        more than 8 bits a channel, transparency (no; or set fit).
+        more than 8 bits a channel (no), transparency (no; or
+        set fit, which flattens it onto black).
         WRONG_SIZE: the model does not accept this height, width
         or number of channels; the message says which it
         accepts (no; or set fit).

@@ -1,0 +1,142 @@
+"""What the command line says and returns when something is wrong, and its help."""
+
+import json
+import os
+import sys
+
+import pytest
+
+from tests.client.conftest import write_png
+from tests.client.fake_server import Fault, grpc
+
+
+def test_an_unknown_model_is_one_line(run):
+    status, out, err = run("models", "nobody")
+
+    assert (status, out, err) == (1, "", ["kompakt: injected UNKNOWN_MODEL"])
+
+
+def test_a_server_that_is_not_there_is_one_line(run, tmp_path):
+    write_png(tmp_path / "a.png")
+
+    for command in (["models"], ["compress", "a.png", "-o", "a.kpt"], ["evaluate", "a.png"]):
+        status, out, err = run(*command, "--target", "127.0.0.1:1", "--timeout", "1")
+
+        assert (status, out) == (1, "")
+        assert err == [
+            "kompakt: cannot reach 127.0.0.1:1: is the server running? "
+            "start it with `kompakt serve`"
+        ]
+
+
+def test_a_server_that_stops_says_so_itself(run, fake):
+    fake.faults += [Fault(grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")] * 9
+
+    assert run("models", "--timeout", "1")[2] == ["kompakt: injected SHUTTING_DOWN"]
+
+
+def test_a_slow_server_is_one_line(run, running, fake):
+    fake.delay = 1.0
+
+    status, _, err = run("models", "--timeout", "0.1")
+
+    assert status == 1
+    assert err[0].startswith(f"kompakt: no answer from {running.target} in time")
+
+
+def test_a_wrong_environment_is_one_line(run, monkeypatch):
+    monkeypatch.setenv("KOMPAKT_TIMEOUT", "soon")
+
+    status, _, err = run("models")
+
+    assert (status, len(err)) == (2, 1)
+    assert "KOMPAKT_TIMEOUT must be a positive number" in err[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "kompakt: the following arguments are required: COMMAND"),
+        (["explode"], "kompakt: argument COMMAND: invalid choice: 'explode'"),
+        (["compress", "a.png"], "kompakt compress: the following arguments are required: -o"),
+        (["compress", "-o", "x"], "kompakt compress: the following arguments are required: INPUT"),
+        (["models", "--timeout", "-1"], "--timeout: must be a positive number of seconds, not -1"),
+        (["models", "--timeout", "soon"], "kompakt models: argument --timeout"),
+        (["models", "--json", "--csv"], "not allowed with argument --json"),
+        (["evaluate", "a", "--baselines", "gif"], "unknown name 'gif'; choose from zip, deflate"),
+        (["evaluate", "a", "--models", "a,,b"], "argument --models: unknown name ''"),
+        (["compress", "a", "-o", "b", "--fit", "crop"], "argument --fit: invalid choice: 'crop'"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_status_two(run, arguments, message):
+    status, out, err = run(*arguments)
+
+    assert (status, out, len(err)) == (2, "", 1)
+    assert message in err[0]
+    assert err[0].endswith("--help)")
+
+
+def test_help_shows_every_command(run):
+    status, out, _ = run("--help")
+
+    assert status == 0
+    assert all(f"  {name} " in out for name in ("compress", "decompress", "evaluate", "models"))
+
+
+@pytest.mark.parametrize("command", ["compress", "decompress", "evaluate", "models"])
+def test_commands_have_help(run, command):
+    status, out, _ = run(command, "--help")
+
+    assert status == 0
+    assert "KOMPAKT_TARGET" in out
+
+
+def test_the_version_is_shown(run, monkeypatch):
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "1.2.3")
+
+    assert run("--version") == (0, "kompakt 1.2.3\n", [])
+
+
+def test_an_interrupt_is_status_130(run, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kompakt_client._client.Client.models", interrupt)
+
+    assert run("models") == (130, "", [])
+
+
+def test_a_defect_is_one_line(run, monkeypatch):
+    def fail(*_):
+        raise ZeroDivisionError("oh\nno")
+
+    monkeypatch.setattr("kompakt_client._client.Client.models", fail)
+
+    assert run("models") == (1, "", ["kompakt: unexpected ZeroDivisionError: oh no"])
+
+
+def test_a_reader_that_goes_away_is_no_traceback(run, monkeypatch):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        status, _, err = run("models", "--json")
+        monkeypatch.undo()
+
+    assert (status, err) == (141, [])
+
+
+def test_long_work_shows_progress_on_a_terminal(run, monkeypatch, tmp_path):
+    for seed in range(3):
+        write_png(tmp_path / "images" / f"{seed}.png", seed)
+    (tmp_path / "images" / "bad.png").write_bytes(b"no image")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+
+    status, out, err = run("compress", "images", "-o", "out", "--json")
+
+    shown = "\n".join(err)
+    assert status == 1
+    assert "compressing" in shown
+    assert "kompakt: images/bad.png: not an image" in shown
+    assert len(json.loads(out)) == 4
