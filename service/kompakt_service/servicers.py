@@ -13,12 +13,12 @@ from kompakt.v1 import compression_pb2 as pb
 from kompakt.v1 import compression_pb2_grpc as pb_grpc
 from kompakt_codec.errors import CodecError
 from kompakt_codec.images import IMAGE_FORMATS
-from kompakt_codec.metrics import psnr_db
 from kompakt_service import messages
+from kompakt_service.answers import compress_result, decompress_result, describe_model
 from kompakt_service.call import Call
 from kompakt_service.errors import ServiceError, to_status
 from kompakt_service.evaluation import Evaluator, Plan, Pool
-from kompakt_service.pipeline import Compressed, Decompressed, ItemError, Pipeline, attempt
+from kompakt_service.pipeline import ItemError, Pipeline, attempt
 from kompakt_service.settings import Settings
 from kompakt_service.store import LoadedModel, ModelStore
 
@@ -116,7 +116,7 @@ class CompressionServicer(pb_grpc.CompressionServiceServicer):
             fit=messages.choose(messages.FITS, options.fit, "options.fit"),
             reconstruct=options.return_reconstruction,
         )
-        return model, _converted(items, lambda item: _compress_result(item, options))
+        return model, _converted(items, lambda item: compress_result(item, options))
 
     def _decompress(
         self, streams: Sequence[pb.CompressedImage], options: pb.DecompressOptions, call: Call
@@ -128,7 +128,7 @@ class CompressionServicer(pb_grpc.CompressionServiceServicer):
             profile=messages.choose(messages.PROFILES, options.profile, "options.profile"),
             file_format=messages.choose(messages.FORMATS, options.format, "options.format"),
         )
-        return _converted(items, _decompress_result)
+        return _converted(items, decompress_result)
 
     def _evaluate(
         self, images: Sequence[pb.Image], options: pb.EvaluateOptions, call: Call, pool: Pool
@@ -196,14 +196,16 @@ class ModelServicer(pb_grpc.ModelServiceServicer):
     ) -> pb.ListModelsResponse:
         """List the loaded models."""
         del request, context
-        return pb.ListModelsResponse(models=[self._describe(model) for model in self._store])
+        return pb.ListModelsResponse(
+            models=[describe_model(model, self._store) for model in self._store]
+        )
 
     def GetModel(  # noqa: N802
         self, request: pb.GetModelRequest, context: grpc.ServicerContext
     ) -> pb.GetModelResponse:
         """Describe one model."""
         del context
-        return pb.GetModelResponse(model=self._describe(self._store.get(request.name)))
+        return pb.GetModelResponse(model=describe_model(self._store.get(request.name), self._store))
 
     def GetServerInfo(  # noqa: N802
         self, request: pb.GetServerInfoRequest, context: grpc.ServicerContext
@@ -220,32 +222,6 @@ class ModelServicer(pb_grpc.ModelServiceServicer):
             device=settings.device,
             image_formats=IMAGE_FORMATS,
         )
-
-    def _describe(self, model: LoadedModel) -> pb.Model:
-        header = model.codec.header
-        described = pb.Model(
-            name=header.name,
-            fingerprint=header.fingerprint,
-            synthesis_hash=header.synthesis_hash,
-            architecture=header.architecture,
-            accepted_sizes=[
-                pb.SizeRange(
-                    min_height=header.height,
-                    max_height=header.height,
-                    min_width=header.width,
-                    max_width=header.width,
-                )
-            ],
-            channels=header.channels,
-            latent_shape=header.latent_shape,
-            num_parameters=model.codec.num_parameters,
-            checkpoint_bytes=model.checkpoint_bytes,
-            training=pb.TrainingInfo(**header.training.model_dump(exclude={"details"})),
-            is_default=header.name == self._store.default_name,
-        )
-        if header.measured is not None:
-            described.measured.CopyFrom(pb.MeasuredQuality(**header.measured.model_dump()))
-        return described
 
 
 def _converted(
@@ -272,31 +248,3 @@ def _numbered(
             item.index = index
             numbered.append(item)
     return numbered
-
-
-def _compress_result(item: Compressed, options: pb.CompressOptions) -> pb.CompressResult:
-    height, width, channels = item.pixels.shape
-    result = pb.CompressResult(
-        stream=messages.compressed_image(item.stream),
-        size_bytes=len(item.stream),
-        bits_per_pixel=8 * len(item.stream) / (height * width),
-        height=height,
-        width=width,
-        channels=channels,
-        fitted=item.fitted,
-    )
-    if options.return_latents:
-        result.latents.CopyFrom(messages.tensor(item.symbols))
-    if item.reconstruction is not None and item.mse is not None:
-        result.reconstruction.CopyFrom(messages.raw_image(item.reconstruction))
-        result.mse = item.mse
-        if item.mse:
-            result.psnr_db = psnr_db(item.mse)
-    return result
-
-
-def _decompress_result(item: Decompressed) -> pb.DecompressResult:
-    height, width, channels = item.shape
-    return pb.DecompressResult(
-        image=item.image, height=height, width=width, channels=channels, model=item.model
-    )

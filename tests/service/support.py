@@ -1,7 +1,9 @@
 """Requests and expectations that the service's tests share."""
 
 import io
+import re
 import struct
+import urllib.request
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 from PIL import Image
 
 from kompakt.v1 import compression_pb2 as pb
+from kompakt_service.server import Server
 
 Failure = tuple[grpc.StatusCode, str]
 """Status code and reason."""
@@ -75,3 +78,21 @@ def item_failure(status: status_pb2.Status) -> Failure:
     """The status code and reason of an item."""
     code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
     return code, details(status)["ErrorInfo"].reason
+
+
+def metrics_page(server: Server) -> str:
+    url = f"http://127.0.0.1:{server.metrics_port}/metrics"
+    with urllib.request.urlopen(url) as response:
+        return response.read().decode()
+
+
+def value(page: str, name: str, **labels: str) -> float:
+    """The sum of the series of a metric that have these labels."""
+    total = 0.0
+    for line in page.splitlines():
+        series, _, number = line.rpartition(" ")
+        if re.match(rf"{name}(\{{|$)", series) and all(
+            f'{k}="{v}"' in series for k, v in labels.items()
+        ):
+            total += float(number)
+    return total

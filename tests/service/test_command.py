@@ -1,0 +1,123 @@
+"""``kompakt serve`` as a process: settings, signals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import grpc
+import pytest
+
+from kompakt.v1 import compression_pb2 as pb
+from kompakt.v1 import compression_pb2_grpc as pb_grpc
+from kompakt_service.settings import SettingsError, load_settings
+from tests.service.support import raw
+
+BIN = Path(sys.executable).parent
+
+
+def start_process(checkpoints: Path, *flags: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [BIN / "kompakt", "serve", "--models", checkpoints, *flags],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_command_serves_until_a_signal(checkpoints, digits, number):
+    process = start_process(
+        checkpoints, "--port", "0", KOMPAKT_METRICS_PORT="0", KOMPAKT_LOG_FORMAT="json"
+    )
+    assert process.stderr is not None
+    records = []
+    while not records or records[-1]["message"] != "serving":
+        records.append(json.loads(process.stderr.readline()))
+    port = records[-1]["port"]
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = pb_grpc.CompressionServiceStub(channel)
+        assert stub.Compress(pb.CompressRequest(images=[raw(digits[0])])).results
+    process.send_signal(number)
+    _, rest = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert json.loads(rest.splitlines()[-1])["message"] == "stopped"
+
+
+def test_a_second_signal_cuts_the_waiting_short(checkpoints):
+    process = start_process(
+        checkpoints,
+        "--port",
+        "0",
+        "--metrics-port",
+        "0",
+        "--grace-seconds",
+        "600",
+        "--log-format",
+        "json",
+    )
+    assert process.stderr is not None
+    while (record := json.loads(process.stderr.readline()))["message"] != "serving":
+        pass
+    gate = threading.Event()
+    with grpc.insecure_channel(f"127.0.0.1:{record['port']}") as channel:
+        stub = pb_grpc.CompressionServiceStub(channel)
+
+        def requests():
+            yield pb.StreamCompressRequest(options=pb.CompressOptions(), images=[pb.Image()])
+            gate.wait(60)
+
+        stream = stub.StreamCompress(requests())
+        assert next(stream).results  # and the stream stays open
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=1.5)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+        gate.set()
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "status", "message"),
+    [
+        (["--port", "99999"], {}, 2, "port (--port, KOMPAKT_PORT): Input should be less than"),
+        ([], {"KOMPAKT_MAX_IMAGES": "many"}, 2, "max_images (--max-images, KOMPAKT_MAX_IMAGES)"),
+        (["--device", "tpu"], {}, 2, "device (--device, KOMPAKT_DEVICE): must be auto, cpu"),
+        (["--device", "cuda:99"], {}, 2, "no such GPU"),
+        (["--models", "/nowhere"], {}, 2, "/nowhere is not a directory"),
+        (["--config", "/nowhere.toml"], {}, 2, "/nowhere.toml does not exist"),
+        (["--default-model", "nope"], {}, 1, "'nope' is not among"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_it(
+    checkpoints, flags, environment, status, message
+):
+    process = start_process(checkpoints, *flags, **environment)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == status
+    lines = [line for line in stderr.splitlines() if "model loaded" not in line]
+    assert len(lines) == 1
+    assert message in lines[0]
+
+
+def test_settings_come_from_flags_over_environment_over_file(tmp_path, checkpoints, monkeypatch):
+    file = tmp_path / "kompakt.toml"
+    file.write_text("port = 1\nmetrics_port = 2\nmax_images = 3\n")
+    monkeypatch.setenv("KOMPAKT_METRICS_PORT", "20")
+    monkeypatch.setenv("KOMPAKT_MAX_IMAGES", "30")
+    settings = load_settings({"max_images": "300", "models": checkpoints}, file)
+    assert (settings.port, settings.metrics_port, settings.max_images) == (1, 20, 300)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("prot = 1", "unknown setting prot"), ("port = [", "kompakt.toml")]
+)
+def test_a_wrong_file_is_said(tmp_path, text, message):
+    file = tmp_path / "kompakt.toml"
+    file.write_text(text)
+    with pytest.raises(SettingsError, match=message):
+        load_settings({}, file)
