@@ -20,6 +20,7 @@ from kompakt_service.errors import DETAILS_KEY, ServiceError, to_status
 from kompakt_service.metrics import Metrics
 
 _LOGGER = logging.getLogger(__name__)
+_CLOCK_TOLERANCE_SECONDS = 0.02
 _POOL_ATTRIBUTE = "experimental_thread_pool"
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -143,7 +144,7 @@ class ObservingInterceptor(grpc.ServerInterceptor):
             code = grpc.StatusCode.CANCELLED
             raise
         finally:
-            code = _code(context) or (code if context.is_active() else _ended(context))
+            code = _code(context) or _ended(context) or code
             seconds = time.perf_counter() - started
             self._metrics.handled.labels(*labels, code.name).inc()
             self._metrics.handling.labels(*labels).observe(seconds)
@@ -205,12 +206,14 @@ def _code(context: grpc.ServicerContext) -> grpc.StatusCode | None:
     return code
 
 
-def _ended(context: grpc.ServicerContext) -> grpc.StatusCode:
-    """Why a call is over that the server did not end."""
+def _ended(context: grpc.ServicerContext) -> grpc.StatusCode | None:
+    """Why a call is over that the server did not end; None if it is not."""
     remaining: float | None = context.time_remaining()
-    # A caller cancels at its own deadline, which by this clock may be a moment ahead.
-    expired = remaining is not None and remaining < 0.1
-    return grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED
+    # A caller cancels at its own deadline, a moment ahead of this clock, and the end of its stream
+    # can arrive before the cancellation.
+    if remaining is not None and remaining < _CLOCK_TOLERANCE_SECONDS:
+        return grpc.StatusCode.DEADLINE_EXCEEDED
+    return None if context.is_active() else grpc.StatusCode.CANCELLED
 
 
 def _is_ours(details: grpc.HandlerCallDetails) -> bool:
