@@ -1,7 +1,7 @@
 """Integer probability tables and the range coder over them (docs/format.md, "Payload").
 
 The coder is constriction's; the tables are ours, exact integers on both sides, and so is the
-termination, which saves the 2 to 4 bytes that a word-aligned end costs.
+termination, which saves the bytes that a word-aligned end costs.
 """
 
 import hashlib
