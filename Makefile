@@ -66,7 +66,7 @@ report: setup  ## Train or reuse both models and write the paper's comparison to
 	$(BIN)/kompakt report --out report-out
 
 build: setup  ## Build the wheel into dist/
-	$(BIN)/python -m build --wheel --no-isolation
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
 
 distclean: clean  ## Remove .venv too
 	rm -rf $(VENV)

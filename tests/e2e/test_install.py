@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, ROOT]
-    subprocess.run(command, check=True, capture_output=True)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]  # as in the Dockerfile
+    subprocess.run([*command, "--wheel-dir", out, ROOT], check=True, capture_output=True)
     return next(out.glob("*.whl"))
 
 
