@@ -12,8 +12,9 @@ import pytest
 from google.protobuf import descriptor_pb2
 
 from kompakt.v1 import compression_pb2 as pb
+from kompakt_codec.checkpoint import Checkpoint
 from kompakt_service.errors import STATUS_CODES
-from kompakt_service.settings import Settings, name_of_flag
+from kompakt_service.settings import DEFAULT_MODELS, Settings, name_of_flag
 
 ROOT = Path(__file__).parent.parent
 PROTO = ROOT / "proto/kompakt/v1/compression.proto"
@@ -70,3 +71,22 @@ def test_relative_links_in_the_documents_lead_somewhere():
     for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
         for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
             assert (document.parent / link).exists(), f"{document.name}: {link}"
+
+
+@pytest.mark.parametrize("path", sorted(DEFAULT_MODELS.glob("*.safetensors")), ids=lambda p: p.stem)
+def test_the_model_cards_are_those_of_the_checkpoints(path):
+    header = Checkpoint.load(path).header
+    card = (ROOT / "docs/models.md").read_text()
+    assert header.measured is not None
+    assert header.measured.psnr_db is not None
+    for fact in (
+        header.name,
+        header.fingerprint[:8],
+        header.training.licence,
+        header.training.command,
+        f"{header.training.epochs} epochs",
+        f"{header.training.num_images:,} training images",
+        f"{header.measured.bytes_per_image:.2f} embedded",
+        f"{header.measured.mse:.5f}, {header.measured.psnr_db:.2f} dB",
+    ):
+        assert fact in card
