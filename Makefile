@@ -63,7 +63,7 @@ release-contract: proto-lint  ## Record the contract as released
 	cp build/contract.binpb $(CONTRACT)
 
 report: setup  ## Train or reuse both models and write the paper's comparison to report-out/
-	$(BIN)/kompakt report --out report-out
+	$(BIN)/kompakt report --out report-out --baseline-images 10000
 
 build: setup  ## Build the wheel into dist/
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .

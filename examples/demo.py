@@ -39,6 +39,10 @@ def main() -> int:
     console = Console()
     digits, source = real_digits(arguments.images)
     console.print(f"{len(digits)} digits: {source}")
+    inputs = arguments.out / "digits"
+    inputs.mkdir(exist_ok=True)
+    for i, digit in enumerate(digits):
+        Image.fromarray(digit[..., 0]).save(inputs / f"{i:04d}.png")
     with service() as target, Client(target) as client:
         console.print(f"service: {target}, models {', '.join(m.name for m in client.models())}")
         back = round_trip(client, digits, arguments.out / "streams")
@@ -47,7 +51,10 @@ def main() -> int:
     rows = {"original": digits, **back}
     plot_images(picture, {k: v[:SHOWN] for k, v in rows.items()}, title="Decoded by the service")
     console.print(comparison(evaluation))
-    console.print(f"wrote {picture} and {arguments.out / 'streams'}; the service has stopped")
+    console.print(
+        f"wrote {picture}, the digits to {inputs} and their streams, as files, to "
+        f"{arguments.out / 'streams'}; the service has stopped"
+    )
     return 0
 
 
@@ -107,7 +114,7 @@ def round_trip(client: Client, digits: np.ndarray, directory: Path) -> dict[str,
 def comparison(evaluation: Evaluation) -> Table:
     """The pooled measurements: each model with the lossy codecs at its MSE, then the lossless."""
     zipped = next(m.bytes_per_image for m in evaluation.pooled if m.codec == "zip")
-    table = Table(title="Mean of real streams and files, framing included")
+    table = Table(title="Mean of real files, and of the models' embedded frames")
     table.add_column("codec", no_wrap=True)
     for name in ("bytes", "bpp", "MSE", "PSNR dB", "SSIM", "vs ZIP"):
         table.add_column(name, justify="right", no_wrap=True)

@@ -100,7 +100,10 @@ def _check(profile: Profile, fingerprint: bytes, head_and_shape: bytes, symbols:
 def _describe_foreign(data: bytes) -> str:
     if not data:
         return "the stream is empty"
-    return "not a Kompakt file: it does not begin with the magic bytes CB 4B 50"
+    return (
+        "not a Kompakt file: it does not begin with the magic bytes CB 4B 50 "
+        "(an embedded stream needs its profile and its model's name)"
+    )
 
 
 def _varint(value: int) -> bytes:

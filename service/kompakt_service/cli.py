@@ -11,7 +11,13 @@ from prometheus_client import disable_created_metrics
 from kompakt_codec.errors import CheckpointError
 from kompakt_service.logs import configure_logging
 from kompakt_service.server import Server, StartError
-from kompakt_service.settings import Settings, SettingsError, load_settings, name_of_flag
+from kompakt_service.settings import (
+    DEFAULT_MODELS,
+    Settings,
+    SettingsError,
+    load_settings,
+    name_of_flag,
+)
 
 
 def main(argv: list[str]) -> int:
@@ -56,7 +62,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="kompakt serve",
         description="Load every checkpoint of a directory and serve it over gRPC.",
         epilog="A setting comes from its flag, else from the environment (KOMPAKT_PORT for "
-        "--port), else from the file, else it has its default.",
+        "--port), else from the file, else it has its default. The default models lie in "
+        f"{DEFAULT_MODELS}",
     )
     parser.add_argument("--config", type=Path, help="TOML file of settings, such as port = 50051")
     for name, field in Settings.model_fields.items():

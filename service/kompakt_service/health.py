@@ -11,7 +11,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 def main(argv: list[str]) -> int:
     """Print the server's state. Returns 0 if it serves, else 1."""
     parser = argparse.ArgumentParser(
-        prog="kompakt health", description="Ask a server whether it serves; exit 0 if it does."
+        prog="kompakt health",
+        description="Ask a server whether it serves; exit 0 if it does. Without --target it is "
+        "KOMPAKT_TARGET, else localhost and KOMPAKT_PORT.",
     )
     default = (
         os.environ.get("KOMPAKT_TARGET") or f"localhost:{os.environ.get('KOMPAKT_PORT', 50051)}"
@@ -25,7 +27,9 @@ def main(argv: list[str]) -> int:
         try:
             response = health_pb2_grpc.HealthStub(channel).Check(request, timeout=arguments.timeout)
         except grpc.RpcError as exc:
-            print(f"kompakt health: {arguments.target}: {exc.code().name}", file=sys.stderr)
+            code = exc.code().name
+            hint = ": is the server running?" if code == "UNAVAILABLE" else ""
+            print(f"kompakt health: {arguments.target}: {code}{hint}", file=sys.stderr)
             return 1
     state = health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)
     print(state)

@@ -6,6 +6,7 @@ import functools
 import logging
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import contextmanager
@@ -165,10 +166,10 @@ class ObservingInterceptor(grpc.ServerInterceptor):
             "grpc_method": labels[2],
             "grpc_code": code.name,
             "seconds": round(seconds, 6),
-            "peer": context.peer(),
+            "peer": urllib.parse.unquote(context.peer()),
         }
         if details := context.details():  # type: ignore[attr-defined]
-            extra["detail"] = details
+            extra["detail"] = details.decode() if isinstance(details, bytes) else details
         _LOGGER.log(level, "call", extra=extra)
 
 

@@ -9,7 +9,7 @@ from google.protobuf import duration_pb2
 
 from kompakt.v1 import compression_pb2 as pb
 from kompakt_codec.crc import crc32c
-from kompakt_codec.errors import InvalidImageError, UnsupportedImageError
+from kompakt_codec.errors import InvalidImageError, UnsupportedImageError, WrongSizeError
 from kompakt_codec.frame import Profile
 from kompakt_codec.images import (
     FileFormat,
@@ -93,7 +93,10 @@ def read_image(
     Raises CodecError.
     """
     pixels, flattened = decode_source(image, limits, fit)
-    pixels, fitted = fit_image(pixels, spec.height, spec.width, spec.channels, fit)
+    try:
+        pixels, fitted = fit_image(pixels, spec.height, spec.width, spec.channels, fit)
+    except WrongSizeError as exc:
+        raise WrongSizeError(f"{exc}; or ask for it to be fitted") from None
     return pixels, fitted or flattened
 
 

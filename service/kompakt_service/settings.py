@@ -63,9 +63,9 @@ class Settings(BaseSettings):
         30.0, ge=0, le=3600, description="after that: wait for accepted calls"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="least severe records to log"
+        "info", description="debug (every call), info (failed calls), warning or error"
     )
-    log_format: Literal["json", "text"] = Field("text", description="one record a line, as")
+    log_format: Literal["json", "text"] = Field("text", description="json or text, a record a line")
 
     @field_validator("device")
     @classmethod

@@ -143,7 +143,7 @@ def test_a_file_that_cannot_be_written_is_told(run, tmp_path):
 
     status, _, err = run("compress", "a.png", "b.png", "-o", "out")
 
-    assert (status, err) == (1, ["kompakt: a.png: Is a directory"])
+    assert (status, err) == (1, ["kompakt: out/a.kpt: Is a directory"])
     assert (tmp_path / "out" / "b.kpt").is_file()
 
 

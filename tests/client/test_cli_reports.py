@@ -1,9 +1,12 @@
 """`kompakt evaluate` and `kompakt models`, against the fake server."""
 
 import csv
+import dataclasses
 import io
 import json
 
+from kompakt_client import ImageEvaluation, Measurement
+from kompakt_client.cli import _evaluate
 from tests.client.conftest import write_png
 
 
@@ -119,3 +122,31 @@ def test_models_are_rows(run):
     assert (first["name"], first["latent_shape"]) == ("fake-ae", "16x1x1")
     assert (first["measured_psnr_db"], first["training_licence"]) == ("27.0", "CC0")
     assert (second["accepted_sizes"], second["measured_psnr_db"]) == ("1x2-64x128", "")
+
+
+def test_a_codec_that_measured_some_images_is_compared_with_zip_on_those():
+    def one(codec, size):
+        return Measurement(
+            codec=codec,
+            reference_model="",
+            setting="",
+            size_bytes=size,
+            bits_per_pixel=1.0,
+            mse=0.0,
+            psnr_db=None,
+            ssim=None,
+            encode_seconds=0.0,
+            decode_seconds=0.0,
+            num_images=1,
+            mean_psnr_db=None,
+        )
+
+    small = ImageEvaluation(
+        index=0, measurements=(one("model", 10), one("zip", 100)), reconstructions={}
+    )
+    large = ImageEvaluation(index=1, measurements=(one("zip", 9000),), reconstructions={})
+    pooled = [one("model", 10), dataclasses.replace(one("zip", 9100), num_images=2)]
+
+    ratios = [row["ratio_to_zip"] for row in _evaluate._rows(pooled, [small, large])]
+
+    assert ratios == [10.0, 1.0]

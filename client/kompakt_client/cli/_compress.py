@@ -48,7 +48,9 @@ def _summarise(run: Run) -> None:
     num_bytes = sum(result.num_bytes for result in done)
     rate = 8 * num_bytes / sum(result.height * result.width for result in done)
     if len(run.jobs) == 1:
-        print(f"{run.jobs[0].target}: {num_bytes} bytes, {rate:.3f} bits per pixel")
+        one = done[0]
+        fitted = f", fitted to {one.height}x{one.width}x{one.channels}" if one.fitted else ""
+        print(f"{run.jobs[0].target}: {num_bytes} bytes, {rate:.3f} bits per pixel{fitted}")
         return
     print(
         f"compressed {len(done)} of {len(run.jobs)} images: {num_bytes} bytes, "

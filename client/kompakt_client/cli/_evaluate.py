@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kompakt_client._measurements import Evaluation, Measurement
+from kompakt_client._measurements import Evaluation, ImageEvaluation, Measurement
 from kompakt_client._results import Failure
 from kompakt_client.cli._connect import connect
 from kompakt_client.cli._errors import FAILED, complain, describe
@@ -65,7 +66,7 @@ class _Report:
         return [
             {"image": str(path), "error": str(image.error), "reason": image.error.reason}
             if isinstance(image, Failure)
-            else {"image": str(path), "measurements": _rows(image.measurements)}
+            else {"image": str(path), "measurements": _rows(image.measurements, [image])}
             for path, image in named
         ]
 
@@ -76,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
     for failure in report.evaluation.failures:
         complain(report.read[failure.index], failure.error)
     images = report.images() if args.per_image else []
-    pooled = _rows(report.evaluation.pooled)
+    sound = [one for one in report.evaluation.images if isinstance(one, ImageEvaluation)]
+    pooled = _rows(report.evaluation.pooled, sound)
     if args.json:
         counts = {"num_images": report.num_files, "num_failed": report.num_failed}
         print_json({**counts, "pooled": pooled, **({"images": images} if args.per_image else {})})
@@ -114,14 +116,23 @@ def _read(paths: Sequence[Path], read: list[Path], advance: Advance) -> Iterator
         yield data
 
 
-def _rows(measurements: Sequence[Measurement]) -> list[dict[str, Any]]:
-    """Return measurements as rows, each with its ratio to the ZIP archive among them."""
-    zip_bytes = next((row.bytes_per_image for row in measurements if row.codec == "zip"), None)
+def _rows(
+    measurements: Sequence[Measurement], images: Sequence[ImageEvaluation]
+) -> list[dict[str, Any]]:
+    """Return measurements of these images as rows, each with its ratio to ZIP.
+
+    A codec that measured only some of the images is compared with ZIP on those.
+    """
+    zip_bytes: Counter[tuple[str, str]] = Counter()
+    for image in images:
+        of_image = {one.codec: one.size_bytes for one in image.measurements}
+        for one in image.measurements:
+            zip_bytes[one.codec, one.reference_model] += of_image.get("zip", 0)
     rows = []
     for measurement in measurements:
-        size = measurement.bytes_per_image
-        row = asdict(measurement) | {"bytes_per_image": size}
-        row["ratio_to_zip"] = zip_bytes / size if zip_bytes and size else None
+        row = asdict(measurement) | {"bytes_per_image": measurement.bytes_per_image}
+        zipped = zip_bytes[measurement.codec, measurement.reference_model]
+        row["ratio_to_zip"] = zipped / max(measurement.size_bytes, 1) if zipped else None
         rows.append({column: row[column] for column in _COLUMNS})
     return rows
 

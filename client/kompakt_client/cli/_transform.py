@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from kompakt_client._errors import KompaktError
@@ -65,15 +66,15 @@ class Run:
         try:
             result.save(job.target)
         except OSError as error:
-            self._fail(job, error)
+            self._fail(job, error, at=job.target)
             return
         values: dict[str, Any] = {name: getattr(result, name) for name in self.fields}
         self._rows[job] = {"input": str(job.source), "output": str(job.target), **values}
         self.done.append(result)
 
-    def _fail(self, job: Job, error: Exception) -> None:
+    def _fail(self, job: Job, error: Exception, at: Path | None = None) -> None:
         reason = error.reason if isinstance(error, KompaktError) else ""
         message = error.strerror if isinstance(error, OSError) else None
         text = message or describe(error)
-        complain(job.source, text)
+        complain(at or job.source, text)
         self._rows[job] = {"input": str(job.source), "error": text, "reason": reason}
