@@ -19,10 +19,8 @@ from safetensors.torch import save
 from kompakt_codec.entropy import EntropyTables, LatentShape
 from kompakt_codec.errors import CheckpointError
 from kompakt_codec.models import (
-    Autoencoder,
     ImageSpec,
     TransformModel,
-    VariationalAutoencoder,
     build_model,
 )
 
@@ -92,7 +90,7 @@ class Checkpoint:
     def __init__(
         self,
         header: Header,
-        model: Autoencoder | VariationalAutoencoder,
+        model: TransformModel,
         tables: EntropyTables,
     ) -> None:
         self.header = header
@@ -107,7 +105,7 @@ class Checkpoint:
         architecture: str,
         config: dict[str, int],
         spec: ImageSpec,
-        model: Autoencoder | VariationalAutoencoder,
+        model: TransformModel,
         tables: EntropyTables,
         training: Training,
         measured: Measured | None = None,
@@ -192,9 +190,7 @@ def _parse_header(metadata: dict[str, str]) -> Header:
         raise CheckpointError(f"malformed header: {exc}") from exc
 
 
-def _build(
-    header: Header, tensors: dict[str, torch.Tensor]
-) -> Autoencoder | VariationalAutoencoder:
+def _build(header: Header, tensors: dict[str, torch.Tensor]) -> TransformModel:
     try:
         with torch.device("meta"):  # no memory for what a header claims, only for what is there
             model = build_model(header.architecture, header.spec, header.config)
@@ -242,7 +238,7 @@ def _synthesis_hash(model: TransformModel) -> str:
     """SHA-256 over the names, shapes and little-endian numbers of what ``synthesise`` uses."""
     digest = hashlib.sha256()
     for key, value in sorted(model.state_dict().items()):
-        if not key.startswith(("g_s.", "step")):
+        if not key.startswith(model.synthesis_state):
             continue
         digest.update(f"{key} {tuple(value.shape)}\n".encode())
         digest.update(value.detach().cpu().float().numpy().astype("<f4").tobytes())

@@ -56,11 +56,11 @@ class CallError(ServiceError):
 
 def to_status(error: CodecError | ServiceError) -> status_pb2.Status:
     """The google.rpc.Status of an error, with ErrorInfo and what else helps the caller."""
-    details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)]
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)
     status = status_pb2.Status(
         code=STATUS_CODES[error.reason].value[0],
         message=str(error),
-        details=[_pack(detail) for detail in details],
+        details=[_pack(info)],
     )
     if isinstance(error, ServiceError):
         _add_hints(status, error)

@@ -106,7 +106,7 @@ class Pipeline:
             )
         sound = [item for item in read if isinstance(item, tuple)]
         if reconstruct:
-            self.check_answer(len(sound), codec)
+            self.check_answer([(len(sound), codec)])
         symbols = self._transform(codec, Operation.ANALYSE, [p for p, _ in sound], call)
         with call.timings.measure("entropy"):
             streams = [codec.encode(s, profile=profile) for s in symbols]
@@ -148,8 +148,10 @@ class Pipeline:
             else:
                 done[i] = item
         self.count("decompress", named.name if named else "", done.values())
+        models = {name: self.store.get(name) for name in groups}
+        self.check_answer([(len(frames), models[name].codec) for name, frames in groups.items()])
         for name, frames in groups.items():
-            done |= self._decompress_group(self.store.get(name), frames, call, file_format)
+            done |= self._decompress_group(models[name], frames, call, file_format)
         return [done[i] for i in range(len(parsed))]
 
     def _parse(
@@ -170,7 +172,6 @@ class Pipeline:
     ) -> dict[int, Decompressed | ItemError]:
         """Decompress the frames of one model, by their positions."""
         part = Call(call.deadline, call.is_wanted)
-        self.check_answer(len(frames), model.codec)
         with part.timings.measure("entropy"):
             decoded = attempt(model.codec.decode, frames.values(), part)
         symbols = [item for item in decoded if isinstance(item, np.ndarray)]
@@ -189,14 +190,16 @@ class Pipeline:
         call.timings.add(part.timings)
         return dict(zip(frames, results, strict=True))
 
-    def check_answer(self, num_images: int, codec: Codec) -> None:
-        """Raise ServiceError unless so many decoded images fit into one message."""
-        spec = codec.header.spec
-        num_bytes = num_images * spec.height * spec.width * spec.channels
+    def check_answer(self, images: Iterable[tuple[int, Codec]]) -> None:
+        """Raise ServiceError unless so many images of each codec, decoded, fit into one message."""
+        num_bytes = 0
+        for num_images, codec in images:
+            spec = codec.header.spec
+            num_bytes += num_images * spec.height * spec.width * spec.channels
         if num_bytes > self._max_answer_bytes:
             raise ServiceError(
                 "TOO_MANY_IMAGES",
-                f"{num_images} images of {spec} are {num_bytes} bytes of pixels, over the limit of "
+                f"the answer would hold {num_bytes} bytes of pixels, over the limit of "
                 f"{self._max_answer_bytes} a message: split the request",
             )
 

@@ -54,7 +54,6 @@ class Server:
         self._health = health.HealthServicer()
         self._server = self._make_server()
         self._http: tuple[WSGIServer, threading.Thread] | None = None
-        self._stopped = threading.Event()
         self.port = 0
         self.metrics_port = 0
 
@@ -111,7 +110,6 @@ class Server:
             self._http[0].shutdown()
             self._http[0].server_close()
             self._http[1].join()
-        self._stopped.set()
         _LOGGER.info("stopped")
 
     def _make_admission(self) -> AdmissionInterceptor:

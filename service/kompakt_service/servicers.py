@@ -135,8 +135,8 @@ class CompressionServicer(pb_grpc.CompressionServiceServicer):
     ) -> list[pb.EvaluateResult | ItemError]:
         plan = self._plan(options)
         if plan.return_reconstructions:
-            for model in plan.models or self._pipeline.store:
-                self._pipeline.check_answer(len(images), model.codec)
+            models = plan.models or self._pipeline.store
+            self._pipeline.check_answer((len(images), model.codec) for model in models)
         results = attempt(
             lambda image: self._evaluator.evaluate(image, plan, call, pool), images, call
         )

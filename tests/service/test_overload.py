@@ -155,6 +155,13 @@ def test_an_answer_over_the_message_limit_is_refused_before_it_is_made(serve, di
             "TOO_MANY_IMAGES",
         )
         assert len(stub.Decompress(pb.DecompressRequest(streams=[stream] * 50)).results) == 50
+        options = pb.CompressOptions(model="tiny-vae")
+        other = stub.Compress(pb.CompressRequest(images=[raw(digits[0])], options=options))
+        mixed = pb.DecompressRequest(streams=[stream, other.results[0].stream] * 32)
+        assert failure(lambda: stub.Decompress(mixed)) == (
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "TOO_MANY_IMAGES",
+        )
 
 
 def test_open_reflection_streams_do_not_silence_health(server):

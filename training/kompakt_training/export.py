@@ -8,12 +8,12 @@ from kompakt_codec.checkpoint import Checkpoint, Measured, Training
 from kompakt_codec.codec import Codec
 from kompakt_codec.entropy import MAX_TABLE_LENGTH, EntropyTables, frequencies_from_counts
 from kompakt_codec.frame import Profile
-from kompakt_codec.models import build_model
+from kompakt_codec.models import TransformModel, build_model
 from kompakt_training.errors import TrainingError
 from kompakt_training.evaluation import evaluate_codec
 from kompakt_training.imageset import Images, ImageSet
 from kompakt_training.loop import run_identity
-from kompakt_training.quantiser import Model, fit_step, symbols_of
+from kompakt_training.quantiser import fit_step, symbols_of
 from kompakt_training.settings import ExportSettings, Settings
 from kompakt_training.state import TrainingState
 
@@ -61,7 +61,7 @@ def export_checkpoint(
     return create(_measure(Codec(create(None)), images))
 
 
-def freeze(model: Model, images: Images, *, step_scale: float) -> EntropyTables:
+def freeze(model: TransformModel, images: Images, *, step_scale: float) -> EntropyTables:
     """Set the model's step, then fit its tables to the symbols of ``images``."""
     pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
     fit_step(model, pixels, step_scale)

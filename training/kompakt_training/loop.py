@@ -14,7 +14,7 @@ from kompakt_codec.models import build_model
 from kompakt_training.errors import TrainingError
 from kompakt_training.imageset import Images, ImageSet
 from kompakt_training.losses import LOSSES, Loss
-from kompakt_training.quantiser import Model, fit_step, rounded_mse, to_unit, unit_batches
+from kompakt_training.quantiser import fit_step, rounded_mse, to_unit, unit_batches
 from kompakt_training.settings import Settings, flag
 from kompakt_training.state import HistoryRow, TrainingState, load_state, save_state
 
@@ -54,7 +54,7 @@ class Trainer:
         self.steps_per_epoch = len(self._train) // self._batch_size
         with _seeded(settings.seed, 0, device):
             model = build_model(settings.model, images.spec, settings.config)
-        self.model: Model = model.to(device)
+        self.model = model.to(device)
         self._optimizer = torch.optim.Adam(self.model.parameters(), betas=_BETAS)
 
     def resume(self, state: TrainingState) -> None:

@@ -6,9 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from kompakt_codec.models import Autoencoder, VariationalAutoencoder
-
-Model = Autoencoder | VariationalAutoencoder
+from kompakt_codec.models import TransformModel, VariationalAutoencoder
 
 _PIXELS_PER_BATCH = 1 << 20
 
@@ -26,7 +24,7 @@ def to_unit(pixels: torch.Tensor) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def fit_step(model: Model, pixels: torch.Tensor, scale: float = 1.0) -> None:
+def fit_step(model: TransformModel, pixels: torch.Tensor, scale: float = 1.0) -> None:
     """Set a variational autoencoder's step to ``scale`` widths of its posterior.
 
     The width is that of the uniform distribution with the posterior's mean variance over ``pixels``
@@ -42,7 +40,7 @@ def fit_step(model: Model, pixels: torch.Tensor, scale: float = 1.0) -> None:
 
 
 @torch.inference_mode()
-def rounded_mse(model: Model, pixels: torch.Tensor) -> float:
+def rounded_mse(model: TransformModel, pixels: torch.Tensor) -> float:
     """Pooled MSE on [0, 1] of images rebuilt from rounded latents, themselves rounded to 8 bits."""
     total = 0.0
     for x in unit_batches(pixels):
@@ -53,6 +51,6 @@ def rounded_mse(model: Model, pixels: torch.Tensor) -> float:
 
 
 @torch.inference_mode()
-def symbols_of(model: Model, pixels: torch.Tensor) -> npt.NDArray[np.float32]:
+def symbols_of(model: TransformModel, pixels: torch.Tensor) -> npt.NDArray[np.float32]:
     """Rounded latents (N, C, h, w), before any table has bounded them."""
     return np.concatenate([np.rint(model.analyse(x).cpu().numpy()) for x in unit_batches(pixels)])

@@ -11,7 +11,7 @@ from kompakt_codec.models._base import ImageSpec, TransformModel
 from kompakt_codec.models.ae import AEConfig, Autoencoder
 from kompakt_codec.models.vae import VAEConfig, VAEOutput, VariationalAutoencoder
 
-MODELS: dict[str, type[Autoencoder] | type[VariationalAutoencoder]] = {
+MODELS: dict[str, type[TransformModel]] = {
     "ae": Autoencoder,
     "vae": VariationalAutoencoder,
 }
@@ -29,9 +29,7 @@ __all__ = [
 ]
 
 
-def build_model(
-    architecture: str, spec: ImageSpec, config: Mapping[str, Any]
-) -> Autoencoder | VariationalAutoencoder:
+def build_model(architecture: str, spec: ImageSpec, config: Mapping[str, Any]) -> TransformModel:
     """Build a model with fresh weights from its name in ``MODELS`` and its config's fields.
 
     Raises CheckpointError for a name or field that does not exist, or a value out of range.
@@ -43,5 +41,5 @@ def build_model(
         config_object = model_class.config_class(**config)
     except (TypeError, ValueError) as exc:
         raise CheckpointError(f"{architecture} config {dict(config)}: {exc}") from exc
-    model: Autoencoder | VariationalAutoencoder = model_class(spec, config_object)
+    model: TransformModel = model_class(spec, config_object)
     return model

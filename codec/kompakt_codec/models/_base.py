@@ -2,6 +2,7 @@
 
 import abc
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -34,6 +35,10 @@ class TransformModel(nn.Module, abc.ABC):
     in units of the quantiser's step, so that rounding y gives the symbols.
     """
 
+    config_class: ClassVar[type]
+    """The frozen dataclass of its settings, the second argument of the constructor."""
+    synthesis_state: ClassVar[tuple[str, ...]] = ("g_s.",)
+    """How the names of the weights begin that ``synthesise`` uses."""
     latent_shape: LatentShape
 
     def check_state(self) -> None:

@@ -42,6 +42,7 @@ class VariationalAutoencoder(TransformModel):
     """Images (N, channels, height, width) to (N, latents, 1, 1) integers and back."""
 
     config_class = VAEConfig
+    synthesis_state = ("g_s.", "step")
     step: torch.Tensor
 
     def __init__(self, spec: ImageSpec, config: VAEConfig) -> None:
