@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support import make_checkpoint, real_digits
+from tests.support import make_checkpoint, make_level_checkpoint, real_digits
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -29,3 +29,11 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
             directory / f"tiny-{architecture}.safetensors"
         )
     return directory
+
+
+@pytest.fixture(scope="session")
+def level_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a context model with five rate levels, for 28x28x1."""
+    path = tmp_path_factory.mktemp("levels") / "tiny-levels.safetensors"
+    make_level_checkpoint().save(path)
+    return path

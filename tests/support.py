@@ -1,15 +1,19 @@
 """Builders that several test modules share."""
 
+import math
+
 import numpy as np
 import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from kompakt_codec.checkpoint import Checkpoint, Training
-from kompakt_codec.entropy import EntropyTables, frequencies_from_counts
-from kompakt_codec.models import ImageSpec, build_model
+from kompakt_codec.checkpoint import Checkpoint, Measured, Training
+from kompakt_codec.context_coder import ContextEntropy
+from kompakt_codec.entropy import EntropyTables, TableEntropy, frequencies_from_counts
+from kompakt_codec.models import ContextModel, ImageSpec, build_model
 
 DIGIT = ImageSpec(height=28, width=28, channels=1)
+UNTRAINED = Training(dataset="nothing", licence="none", num_images=1, epochs=1, command="untrained")
 
 
 def real_digits(count: int) -> np.ndarray:
@@ -17,6 +21,16 @@ def real_digits(count: int) -> np.ndarray:
     small = (load_digits().images[:count] * (255 / 16)).astype(np.uint8)
     large = [np.asarray(Image.fromarray(one).resize((20, 20))) for one in small]
     return np.pad(np.stack(large), ((0, 0), (4, 4), (4, 4)))[..., None]
+
+
+def several_domains() -> list[np.ndarray]:
+    """Images that a codec of digits is not for, uint8 (28, 28, 1): noise, flat fields, strokes."""
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (28, 28, 1), np.uint8)
+    flat = [np.full((28, 28, 1), grey, np.uint8) for grey in (0, 77, 255)]
+    strokes = np.where(rng.random((7, 28, 1)) < 0.3, 255, 0).astype(np.uint8).repeat(4, axis=0)
+    ramp = np.add.outer(np.arange(28), np.arange(28)).astype(np.uint8)[..., None] * 4
+    return [noise, *flat, strokes, ramp]
 
 
 def make_checkpoint(
@@ -39,8 +53,71 @@ def make_checkpoint(
         config=config,
         spec=spec,
         model=model,
-        tables=tables,
-        training=Training(
-            dataset="nothing", licence="none", num_images=1, epochs=1, command="untrained"
-        ),
+        entropy=TableEntropy([tables]),
+        training=UNTRAINED,
     )
+
+
+def make_level_checkpoint(levels: int = 5, *, name: str = "tiny-levels") -> Checkpoint:
+    """A context model made by hand: means of 2x2 pixels, in steps that halve from level to level.
+
+    Its reconstructions are blurred, but the finer the level, the better, at more bytes.
+    """
+    torch.manual_seed(0)
+    config = {
+        "width": 4,
+        "blocks": 0,
+        "latents": 196,
+        "units": 2,
+        "components": 2,
+        "levels": levels,
+    }
+    model = build_model("context", DIGIT, config).eval()
+    assert isinstance(model, ContextModel)
+    _set_block_means(model)
+    curve = tuple(
+        Measured(
+            dataset="digits test",
+            num_images=1,
+            bytes_per_image=10.0 * (level + 1),
+            bits_per_pixel=80 * (level + 1) / 784,
+            mse=0.04 / (level + 1),
+            psnr_db=20.0 + level,
+        )
+        for level in range(levels)
+    )
+    return Checkpoint.create(
+        name=name,
+        architecture="context",
+        config=config,
+        spec=DIGIT,
+        model=model,
+        entropy=ContextEntropy.freeze(model.prior, max_symbol=127),
+        training=UNTRAINED,
+        default_level=levels // 2,
+        measured=curve[levels // 2],
+        curve=curve,
+    )
+
+
+@torch.no_grad()
+def _set_block_means(model: ContextModel) -> None:
+    """Latents are means of 2x2 pixels, and pictures interpolations between them."""
+    for part in (model.g_a, model.g_s):
+        for parameter in part.parameters():
+            parameter.zero_()
+    model.g_a.down[0].weight[0, 0, 1:, 1:] = 0.25
+    for channel, (row, column) in enumerate(np.ndindex(2, 2)):
+        model.g_a.down[2].weight[channel, 0, 1 + row, 1 + column] = 1
+        model.g_s.blocks[2].weight[channel, 0, 1 + row, 1 + column] = 1
+    model.g_a.out.weight.copy_(torch.eye(196))
+    model.g_s.inp.weight.copy_(torch.eye(196))
+    taps = torch.tensor([[0.25, 0.75, 0.0], [0.0, 0.75, 0.25]])
+    for channel, (row, column) in enumerate(np.ndindex(2, 2)):
+        model.g_s.blocks[6].weight[channel, 0] = taps[row][:, None] * taps[column]
+    log_steps = torch.arange(model.levels)[:, None] * math.log(2)
+    model.gain.log_gain.copy_(log_steps.expand(-1, 196))
+    model.gain.log_inverse.copy_(-log_steps.expand(-1, 196))
+    model.prior.last.bias.zero_()
+    log_scales = model.prior.shifts[2].view(model.levels, 196, 2, 3)[..., 2]
+    log_scales.copy_((log_steps + math.log(0.1))[..., None])

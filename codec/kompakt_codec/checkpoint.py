@@ -1,8 +1,10 @@
 """Checkpoints: one safetensors file with weights, integer tables and a JSON header.
 
-Tensors: the model's state under ``model.``; ``entropy.minimums`` int32 (C,), ``entropy.lengths``
-int32 (C,) and ``entropy.frequencies`` int32 (sum of lengths,), the C tables one after another. The
-header stands as JSON under the key ``kompakt`` of safetensors' metadata. Nothing is ever unpickled.
+Tensors: the model's state under ``model.``, and the entropy path under ``entropy.``. Static tables
+are ``minimums`` int32 (T,), ``lengths`` int32 (T,) and ``frequencies`` int32 (sum of lengths,): the
+T = levels * C tables one after another. A context model's are those of ``ContextEntropy.tensors``.
+The header stands as JSON under the key ``kompakt`` of safetensors' metadata. Nothing is ever
+unpickled.
 """
 
 import hashlib
@@ -16,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from kompakt_codec.entropy import EntropyTables, LatentShape
+from kompakt_codec.context_coder import ContextEntropy
+from kompakt_codec.entropy import EntropyModel, EntropyTables, LatentShape, TableEntropy
 from kompakt_codec.errors import CheckpointError
 from kompakt_codec.models import (
     ImageSpec,
@@ -30,6 +33,7 @@ SUFFIX = ".safetensors"
 
 _HEADER_KEY = "kompakt"
 _MODEL_PREFIX = "model."
+_ENTROPY_PREFIX = "entropy."
 _MAX_COUNT = 2**53
 """What every reader of JSON holds exactly."""
 
@@ -73,10 +77,20 @@ class Header(_Part):
     width: int
     channels: int
     latent_shape: tuple[int, int, int] = Field(strict=False)
+    levels: int = Field(default=1, ge=1, le=13)
+    """Rate levels, the coarsest first."""
+    default_level: int = Field(default=0, ge=0, le=12)
+    entropy: Literal["tables", "context"] = "tables"
+    """What the entropy path is made of."""
+    weights: Literal["float32", "float16"] = "float32"
+    """How the transforms' weights are stored."""
     fingerprint: str = Field(pattern=r"^[0-9a-f]{64}$")
     synthesis_hash: str = Field(pattern=r"^[0-9a-f]{64}$")
     training: Training
     measured: Measured | None = None
+    """Of the default level."""
+    curve: tuple[Measured, ...] = Field(default=(), strict=False)
+    """Of every level, the coarsest first, if there are several."""
 
     @property
     def spec(self) -> ImageSpec:
@@ -91,11 +105,11 @@ class Checkpoint:
         self,
         header: Header,
         model: TransformModel,
-        tables: EntropyTables,
+        entropy: EntropyModel,
     ) -> None:
         self.header = header
         self.model = model
-        self.tables = tables
+        self.entropy = entropy
 
     @classmethod
     def create(
@@ -106,11 +120,19 @@ class Checkpoint:
         config: dict[str, int],
         spec: ImageSpec,
         model: TransformModel,
-        tables: EntropyTables,
+        entropy: EntropyModel,
         training: Training,
+        default_level: int = 0,
+        weights: Literal["float32", "float16"] = "float32",
         measured: Measured | None = None,
+        curve: tuple[Measured, ...] = (),
     ) -> Self:
-        """Put a trained model, its frozen tables and its story together."""
+        """Put a trained model, its frozen entropy path and its story together.
+
+        With ``weights`` float16 the model's own weights are rounded to what the file will hold.
+        """
+        if weights == "float16":
+            _round_weights(model)
         header = Header(
             name=name,
             architecture=architecture,
@@ -118,25 +140,28 @@ class Checkpoint:
             height=spec.height,
             width=spec.width,
             channels=spec.channels,
-            latent_shape=tables.shape,
-            fingerprint=tables.fingerprint.hex(),
+            latent_shape=entropy.shape,
+            levels=model.levels,
+            default_level=default_level,
+            entropy="context" if isinstance(entropy, ContextEntropy) else "tables",
+            weights=weights,
+            fingerprint=entropy.fingerprint.hex(),
             synthesis_hash=_synthesis_hash(model),
             training=training,
             measured=measured,
+            curve=curve,
         )
-        return cls(header, model, tables)
+        return cls(header, model, entropy)
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all."""
+        halve = self.header.weights == "float16"
         tensors = {
-            _MODEL_PREFIX + key: value.detach().cpu().contiguous()
-            for key, value in self.model.state_dict().items()
+            _MODEL_PREFIX + key: _stored(value.detach().cpu(), halve=halve)
+            for key, value in _saved_state(self.model).items()
         }
-        tables = self.tables
-        flat = np.concatenate(tables.frequencies).astype(np.int32)  # at most 2**24: int32 is exact
-        tensors["entropy.minimums"] = torch.tensor(list(tables.minimums), dtype=torch.int32)
-        tensors["entropy.lengths"] = torch.tensor([len(t) for t in tables.frequencies]).int()
-        tensors["entropy.frequencies"] = torch.from_numpy(flat)
+        for key, value in self.entropy.tensors().items():
+            tensors[_ENTROPY_PREFIX + key] = value.contiguous()
         data = save(tensors, {_HEADER_KEY: self.header.model_dump_json()})
         partial = path.with_name(path.name + ".partial")
         partial.write_bytes(data)
@@ -164,15 +189,17 @@ class Checkpoint:
 
     @classmethod
     def _assemble(cls, header: Header, tensors: dict[str, torch.Tensor]) -> Self:
-        tables = _read_tables(header.latent_shape, tensors)
         model = _build(header, tensors)
-        if model.latent_shape != tables.shape:
-            raise CheckpointError(f"tables are for latents {tables.shape}")
-        if tables.fingerprint.hex() != header.fingerprint:
-            raise CheckpointError("the tables do not have the header's fingerprint")
+        entropy = _read_entropy(header, tensors)
+        if model.latent_shape != entropy.shape:
+            raise CheckpointError(f"the entropy path is for latents {entropy.shape}")
+        if not model.levels == entropy.levels == header.levels > header.default_level:
+            raise CheckpointError("the entropy path has other rate levels than the model")
+        if entropy.fingerprint.hex() != header.fingerprint:
+            raise CheckpointError("the entropy path does not have the header's fingerprint")
         if _synthesis_hash(model) != header.synthesis_hash:
             raise CheckpointError("the synthesis weights do not have the header's hash")
-        return cls(header, model.eval(), tables)
+        return cls(header, model.eval(), entropy)
 
 
 def _parse_header(metadata: dict[str, str]) -> Header:
@@ -197,10 +224,12 @@ def _build(header: Header, tensors: dict[str, torch.Tensor]) -> TransformModel:
     except ValueError as exc:
         raise CheckpointError(str(exc)) from exc
     state = {
-        key.removeprefix(_MODEL_PREFIX): value
+        key.removeprefix(_MODEL_PREFIX): _restored(value, halved=header.weights == "float16")
         for key, value in tensors.items()
         if key.startswith(_MODEL_PREFIX)
     }
+    for name in {key.split(".")[0] for key in model.training_state}:
+        delattr(model, name)
     expected = {key: value.dtype for key, value in model.state_dict().items()}
     if {key: value.dtype for key, value in state.items()} != expected:
         raise CheckpointError("weights do not fit the architecture: other names or types")
@@ -214,7 +243,39 @@ def _build(header: Header, tensors: dict[str, torch.Tensor]) -> TransformModel:
     return model
 
 
-def _read_tables(shape: LatentShape, tensors: dict[str, torch.Tensor]) -> EntropyTables:
+def _saved_state(model: TransformModel) -> dict[str, torch.Tensor]:
+    """The weights that a checkpoint holds: all but what only training needs."""
+    state: dict[str, torch.Tensor] = model.state_dict()
+    return {key: v for key, v in state.items() if not key.startswith(model.training_state)}
+
+
+@torch.no_grad()
+def _round_weights(model: TransformModel) -> None:
+    for value in _saved_state(model).values():
+        if value.dtype == torch.float32:
+            value.copy_(value.half().float())
+
+
+def _stored(value: torch.Tensor, *, halve: bool) -> torch.Tensor:
+    return (value.half() if halve and value.dtype == torch.float32 else value).contiguous()
+
+
+def _restored(value: torch.Tensor, *, halved: bool) -> torch.Tensor:
+    return value.float() if halved and value.dtype == torch.float16 else value
+
+
+def _read_entropy(header: Header, tensors: dict[str, torch.Tensor]) -> EntropyModel:
+    if header.entropy == "context":
+        parts = {
+            key.removeprefix(_ENTROPY_PREFIX): value
+            for key, value in tensors.items()
+            if key.startswith(_ENTROPY_PREFIX)
+        }
+        return ContextEntropy.from_tensors(parts)
+    return _read_tables(header.latent_shape, header.levels, tensors)
+
+
+def _read_tables(shape: LatentShape, levels: int, tensors: dict[str, torch.Tensor]) -> TableEntropy:
     arrays: dict[str, Any] = {}
     for key in ("minimums", "lengths", "frequencies"):
         tensor = tensors.get(f"entropy.{key}")
@@ -226,11 +287,22 @@ def _read_tables(shape: LatentShape, tensors: dict[str, torch.Tensor]) -> Entrop
         raise CheckpointError("entropy.lengths do not divide entropy.frequencies")
     if flat.min() < 1:
         raise CheckpointError("frequencies must be >= 1")
-    ends = np.cumsum(lengths, dtype=np.int64)[:-1]
-    return EntropyTables(
-        shape=shape,
-        minimums=arrays["minimums"].tolist(),
-        frequencies=np.split(flat.astype(np.uint32), ends),
+    if len(lengths) % levels:
+        raise CheckpointError(f"{len(lengths)} tables do not divide into {levels} levels")
+    split = np.split(flat.astype(np.uint32), np.cumsum(lengths, dtype=np.int64)[:-1])
+    minimums = arrays["minimums"].tolist()
+    if len(minimums) != len(split):
+        raise CheckpointError("every table needs its minimum")
+    channels = len(split) // levels
+    return TableEntropy(
+        [
+            EntropyTables(
+                shape=shape,
+                minimums=minimums[start : start + channels],
+                frequencies=split[start : start + channels],
+            )
+            for start in range(0, len(split), channels)
+        ]
     )
 
 

@@ -1,9 +1,9 @@
 """A codec: one checkpoint, images to frames and back, stage by stage.
 
 The stages stand apart so that a service can time them and run them where they belong: ``analyse``
-and ``synthesise`` on the device, in batches; ``encode`` and ``decode`` on the CPU, image by image.
-They meet in integer symbols, so what a stream says does not depend on the batch, the device or the
-number of threads that decodes it.
+and ``synthesise`` on the device, ``encode`` and ``decode`` on the CPU, all in batches. They meet in
+integer symbols, so what a stream says does not depend on the batch, the device or the number of
+threads that decodes it.
 """
 
 from collections.abc import Sequence
@@ -11,11 +11,17 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from kompakt_codec.checkpoint import Checkpoint
-from kompakt_codec.entropy import SymbolCoder, Symbols
-from kompakt_codec.errors import InvalidStreamError, ModelMismatchError
+from kompakt_codec.entropy import Symbols
+from kompakt_codec.errors import (
+    InvalidStreamError,
+    ModelMismatchError,
+    StreamError,
+    UnsupportedVersionError,
+)
 from kompakt_codec.frame import (
     FINGERPRINT_PREFIX_BYTES,
     Frame,
@@ -24,30 +30,63 @@ from kompakt_codec.frame import (
     parse_frame,
 )
 from kompakt_codec.images import Pixels
+from kompakt_codec.models import RateModel
+
+Levels = Sequence[int]
+
+DEFAULT_EFFORT = 1
 
 
 class Codec:
-    """A loaded checkpoint on a device. Thread-safe: it holds no state between calls."""
+    """A loaded checkpoint on a device. Thread-safe: it holds no state between calls.
 
-    def __init__(self, checkpoint: Checkpoint, device: torch.device | str = "cpu") -> None:
+    ``effort`` is how many times an encoder mends its latents (``RateModel.refine``): more gives
+    less error for about the same bytes, and takes longer. Decoding is the same for all.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        device: torch.device | str = "cpu",
+        *,
+        effort: int = DEFAULT_EFFORT,
+    ) -> None:
+        self.effort = effort
         self.header = checkpoint.header
-        self.fingerprint = checkpoint.tables.fingerprint
+        self.fingerprint = checkpoint.entropy.fingerprint
         self.device = torch.device(device)
         self.num_parameters = sum(p.numel() for p in checkpoint.model.parameters())
-        self._tables = checkpoint.tables
-        self._model = checkpoint.model.eval().to(self.device)
-        self._coder = SymbolCoder(checkpoint.tables)
+        self._entropy = checkpoint.entropy
+        self._model = checkpoint.model.eval().requires_grad_(False).to(self.device)
 
     @classmethod
-    def load(cls, path: Path | str, device: torch.device | str = "cpu") -> Self:
+    def load(
+        cls, path: Path | str, device: torch.device | str = "cpu", *, effort: int = DEFAULT_EFFORT
+    ) -> Self:
         """Load a checkpoint file onto a device. Raises CheckpointError."""
-        return cls(Checkpoint.load(Path(path)), device)
+        return cls(Checkpoint.load(Path(path)), device, effort=effort)
 
-    def compress(self, images: Sequence[Pixels], *, profile: Profile = Profile.FILE) -> list[bytes]:
-        """Compress uint8 images of the model's shape (height, width, channels) to frames."""
+    @property
+    def levels(self) -> int:
+        """How many rate levels it has: 0, the coarsest, to levels - 1."""
+        return self.header.levels
+
+    def compress(
+        self,
+        images: Sequence[Pixels],
+        *,
+        profile: Profile = Profile.FILE,
+        level: int | None = None,
+    ) -> list[bytes]:
+        """Compress uint8 images of the model's shape (height, width, channels) to frames.
+
+        ``level`` is the rate level of all of them; the model's default if it is None.
+        """
         if not images:
             return []
-        return [self.encode(symbols, profile=profile) for symbols in self.analyse(np.stack(images))]
+        levels = [self.header.default_level if level is None else level] * len(images)
+        symbols = self.analyse(np.stack(images), levels)
+        return self.encode(symbols, levels, profile=profile)
 
     def decompress(
         self, frames: Sequence[bytes], *, profile: Profile = Profile.FILE
@@ -58,43 +97,80 @@ class Codec:
         """
         if not frames:
             return []
-        symbols = [self.decode(parse_frame(data, profile)) for data in frames]
-        return list(self.synthesise(np.stack(symbols)))
+        parsed = [parse_frame(data, profile) for data in frames]
+        symbols = []
+        for item in self.decode(parsed):
+            if isinstance(item, StreamError):
+                raise item
+            symbols.append(item)
+        return list(self.synthesise(np.stack(symbols), [frame.mode for frame in parsed]))
 
-    @torch.inference_mode()
-    def analyse(self, images: Pixels) -> Symbols:
+    @torch.no_grad()
+    def analyse(self, images: Pixels, levels: Levels) -> Symbols:
         """Transform and quantise uint8 images (N, height, width, channels) to symbols (N, C, h, w).
 
         Rounding is the encoder's own choice: another device may choose a neighbour.
         """
         x = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float().div_(255)
-        return self._tables.clip(self._model.analyse(x).cpu().numpy())
+        level = self._level_tensor(levels)
+        y = self._model.analyse(x, level)
+        if self.effort and isinstance(self._model, RateModel):
+            y = self._model.refine(x, y, level, self.effort)
+        return self._entropy.clip(y.cpu().numpy(), levels)
 
-    def encode(self, symbols: Symbols, *, profile: Profile) -> bytes:
-        """Entropy-code and frame the symbols (C, h, w) of one image."""
-        payload = self._coder.encode(symbols)
-        return pack_frame(payload, symbols, self.fingerprint, profile=profile)
+    def encode(self, symbols: Symbols, levels: Levels, *, profile: Profile) -> list[bytes]:
+        """Entropy-code and frame symbols (N, C, h, w), an image a frame."""
+        payloads = self._entropy.encode(symbols, levels)
+        return [
+            pack_frame(payload, one, self.fingerprint, profile=profile, mode=level)
+            for payload, one, level in zip(payloads, symbols, levels, strict=True)
+        ]
 
-    def decode(self, frame: Frame) -> Symbols:
-        """Recover and check the symbols (C, h, w) of one frame.
+    def decode(self, frames: Sequence[Frame]) -> list[Symbols | StreamError]:
+        """Recover and check the symbols (C, h, w) of each frame, or say what is wrong with it.
 
-        Raises ModelMismatchError, InvalidStreamError or CorruptStreamError.
+        A ModelMismatchError, InvalidStreamError or CorruptStreamError.
         """
+        results: list[Symbols | StreamError | None] = [self._refusal(frame) for frame in frames]
+        rest = [i for i, refusal in enumerate(results) if refusal is None]
+        decoded = self._entropy.decode(
+            [frames[i].payload for i in rest], [frames[i].mode for i in rest]
+        )
+        for i, item in zip(rest, decoded, strict=True):
+            results[i] = self._verified(frames[i], item)
+        return [item for item in results if item is not None]
+
+    def _refusal(self, frame: Frame) -> StreamError | None:
         prefix = frame.fingerprint_prefix
         if prefix is not None and prefix != self.fingerprint[:FINGERPRINT_PREFIX_BYTES]:
-            raise ModelMismatchError(
+            return ModelMismatchError(
                 f"the stream was made by the model with fingerprint {prefix.hex()}…, "
                 f"not by {self.header.name} ({self.fingerprint.hex()[:8]}…)"
             )
         if frame.size is not None:
-            raise InvalidStreamError(f"a shape, but {self.header.name} has only one size")
-        symbols = self._coder.decode(frame.payload)
-        frame.verify(self.fingerprint, symbols)
+            return InvalidStreamError(f"a shape, but {self.header.name} has only one size")
+        if frame.mode >= self.levels:
+            return UnsupportedVersionError(
+                f"rate level {frame.mode}, but {self.header.name} has levels 0 to {self.levels - 1}"
+            )
+        return None
+
+    def _verified(self, frame: Frame, symbols: Symbols | StreamError) -> Symbols | StreamError:
+        if isinstance(symbols, StreamError):
+            return symbols
+        try:
+            frame.verify(self.fingerprint, symbols)
+        except StreamError as exc:
+            return exc
         return symbols
 
     @torch.inference_mode()
-    def synthesise(self, symbols: Symbols) -> Pixels:
+    def synthesise(self, symbols: Symbols, levels: Levels) -> Pixels:
         """Transform symbols (N, C, h, w) to uint8 images (N, height, width, channels)."""
         y_hat = torch.from_numpy(symbols).to(self.device).float()
-        x_hat = self._model.synthesise(y_hat).mul(255).round_().clamp_(0, 255)
+        x_hat = self._model.synthesise(y_hat, self._level_tensor(levels))
+        x_hat = x_hat.mul(255).round_().clamp_(0, 255)
         return x_hat.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+    def _level_tensor(self, levels: Levels | npt.NDArray[np.int64]) -> torch.Tensor:
+        return torch.as_tensor(levels, dtype=torch.int64, device=self.device)

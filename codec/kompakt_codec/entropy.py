@@ -9,12 +9,19 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import constriction
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from kompakt_codec.errors import CheckpointError, CorruptStreamError, InvalidStreamError
+from kompakt_codec.errors import (
+    CheckpointError,
+    CorruptStreamError,
+    InvalidStreamError,
+    StreamError,
+)
 
 PRECISION = 24
 MAX_TABLE_LENGTH = 4096
@@ -23,6 +30,38 @@ MAX_SYMBOLS = 1 << 26
 Symbols = npt.NDArray[np.int16]
 Frequencies = npt.NDArray[np.uint32]
 LatentShape = tuple[int, int, int]
+Payloads = Sequence[bytes]
+
+
+class EntropyModel(Protocol):
+    """The entropy path of a checkpoint: symbols to payloads and back, in batches."""
+
+    @property
+    def shape(self) -> LatentShape:
+        """(C, h, w) of one image's symbols."""
+
+    @property
+    def levels(self) -> int:
+        """How many rate levels have probabilities of their own."""
+
+    @property
+    def fingerprint(self) -> bytes:
+        """SHA-256 of all that decides how a payload becomes symbols, 32 bytes."""
+
+    def clip(self, latents: npt.NDArray[np.float32], levels: Sequence[int]) -> Symbols:
+        """Round latents (N, C, h, w) to the nearest symbols that can be coded."""
+
+    def encode(self, symbols: Symbols, levels: Sequence[int]) -> list[bytes]:
+        """Code int16 symbols (N, C, h, w), each image at its level, to payloads."""
+
+    def decode(self, payloads: Payloads, levels: Sequence[int]) -> list[Symbols | StreamError]:
+        """Recover symbols (C, h, w) from each payload, or say what is wrong with it.
+
+        Most bytes give some symbols, right or wrong: the frame's check tells.
+        """
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """What a checkpoint holds of it, by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +139,7 @@ class SymbolCoder:
             for row, model in zip(indices, self._models, strict=True):
                 if model is not None:
                     encoder.encode(row, model)
-        return _terminate(encoder)
+        return terminate(encoder)
 
     def decode(self, payload: bytes) -> Symbols:
         """Recover symbols (C, h, w) from a payload; most bytes give some symbols, right or wrong.
@@ -108,14 +147,11 @@ class SymbolCoder:
         Raises InvalidStreamError for a payload longer than any encoder writes, CorruptStreamError
         for one that no symbols lead to.
         """
-        if len(payload) > self._max_payload:
-            raise InvalidStreamError(
-                f"a payload of {len(payload)} bytes is over the model's {self._max_payload}"
-            )
-        words = np.frombuffer(payload + bytes(-len(payload) % 4), ">u4").astype(np.uint32)
-        decoder = constriction.stream.queue.RangeDecoder(words)
+        opened = open_payload(payload, self._max_payload)
+        if isinstance(opened, InvalidStreamError):
+            raise opened
         try:
-            indices = self._decode_indices(decoder)
+            indices = self._decode_indices(opened)
         except AssertionError as exc:  # constriction's word for a number outside every symbol
             raise CorruptStreamError("no symbols lead to this payload") from exc
         symbols = indices + np.asarray(self.tables.minimums, np.int32)[:, None]
@@ -134,6 +170,68 @@ class SymbolCoder:
         return indices
 
 
+class TableEntropy:
+    """Static tables as an entropy path: one set for each rate level."""
+
+    def __init__(self, tables: Sequence[EntropyTables]) -> None:
+        if len({t.shape for t in tables}) != 1:
+            raise CheckpointError("every level needs tables for latents of one shape")
+        self.tables = list(tables)
+        self._coders = [SymbolCoder(t) for t in tables]
+
+    @property
+    def shape(self) -> LatentShape:
+        """(C, h, w) of one image's symbols."""
+        return self.tables[0].shape
+
+    @property
+    def levels(self) -> int:
+        """The number of sets of tables."""
+        return len(self.tables)
+
+    @cached_property
+    def fingerprint(self) -> bytes:
+        """SHA-256 of the entropy path (docs/format.md, "Fingerprint")."""
+        if len(self.tables) == 1:
+            return self.tables[0].fingerprint
+        digest = hashlib.sha256(b"kompakt entropy path 3\0")
+        for tables in self.tables:
+            digest.update(tables.fingerprint)
+        return digest.digest()
+
+    def clip(self, latents: npt.NDArray[np.float32], levels: Sequence[int]) -> Symbols:
+        """Round latents (N, C, h, w) to the nearest symbols that each image's tables hold."""
+        clipped = [self.tables[q].clip(y[None])[0] for y, q in zip(latents, levels, strict=True)]
+        return np.stack(clipped)
+
+    def encode(self, symbols: Symbols, levels: Sequence[int]) -> list[bytes]:
+        """Code symbols (N, C, h, w) to payloads."""
+        return [self._coders[q].encode(one) for one, q in zip(symbols, levels, strict=True)]
+
+    def decode(self, payloads: Payloads, levels: Sequence[int]) -> list[Symbols | StreamError]:
+        """Recover symbols (C, h, w) from each payload, or the error that it is."""
+        return [self._decode(self._coders[q], p) for p, q in zip(payloads, levels, strict=True)]
+
+    @staticmethod
+    def _decode(coder: SymbolCoder, payload: bytes) -> Symbols | StreamError:
+        try:
+            return coder.decode(payload)
+        except StreamError as exc:
+            return exc
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Minimums, lengths and frequencies of all levels, one after another."""
+        tables = self.tables
+        frequencies = [f for t in tables for f in t.frequencies]
+        flat = np.concatenate(frequencies).astype(np.int32)  # at most 2**24: int32 is exact
+        minimums = [m for t in tables for m in t.minimums]
+        return {
+            "minimums": torch.tensor(minimums, dtype=torch.int32),
+            "lengths": torch.tensor([len(f) for f in frequencies], dtype=torch.int32),
+            "frequencies": torch.from_numpy(flat),
+        }
+
+
 def _coder_model(table: Frequencies) -> constriction.stream.model.Categorical | None:
     """The table for constriction, or None if it has one symbol, which needs no coding.
 
@@ -147,7 +245,19 @@ def _coder_model(table: Frequencies) -> constriction.stream.model.Categorical | 
     return constriction.stream.model.Categorical(weights, perfect=False)
 
 
-def _terminate(encoder: constriction.stream.queue.RangeEncoder) -> bytes:
+def open_payload(
+    payload: bytes, max_bytes: int
+) -> constriction.stream.queue.RangeDecoder | InvalidStreamError:
+    """A decoder at the start of a payload, or the error of one longer than any encoder writes."""
+    if len(payload) > max_bytes:
+        return InvalidStreamError(
+            f"a payload of {len(payload)} bytes is over the model's {max_bytes}"
+        )
+    words = np.frombuffer(payload + bytes(-len(payload) % 4), ">u4").astype(np.uint32)
+    return constriction.stream.queue.RangeDecoder(words)
+
+
+def terminate(encoder: constriction.stream.queue.RangeEncoder) -> bytes:
     """The shortest payload in the encoder's final interval (docs/format.md, "Termination")."""
     num_words, (lower, span) = encoder.pos()
     words = encoder.get_compressed().astype(">u4").tobytes()

@@ -4,14 +4,24 @@ import enum
 import struct
 from dataclasses import dataclass
 
+import numpy as np
+
 from kompakt_codec.crc import crc32c
 from kompakt_codec.entropy import Symbols
 from kompakt_codec.errors import CorruptStreamError, InvalidStreamError, UnsupportedVersionError
+from kompakt_codec.images import Pixels
 
 MAGIC = b"\xcbKP"
 VERSION = 1
 FINGERPRINT_PREFIX_BYTES = 4
 MAX_DIMENSION = (1 << 21) - 1  # what a varint of 3 bytes holds
+
+MAX_LEVELS = 13
+"""How many rate levels a model may have: modes 0 to 12."""
+DEFLATE = 13
+NAMED_CODEC = 14
+"""The mode of a classical frame whose payload's first byte names the codec."""
+DEFLATE_ONE_BLOCK = 15
 
 _HAS_SHAPE = 0x10
 _MODE_MASK = 0x0F
@@ -40,33 +50,59 @@ class Frame:
     payload: bytes
     check: bytes
 
-    def verify(self, fingerprint: bytes, symbols: Symbols) -> None:
-        """Raise CorruptStreamError unless the check matches the decoded symbols."""
-        if _check(self.profile, fingerprint, self.head_and_shape, symbols) != self.check:
+    @property
+    def mode(self) -> int:
+        """0 to 15: the rate level of the model's symbols, or how a classical frame is coded."""
+        return self.head_and_shape[0] & _MODE_MASK
+
+    @property
+    def is_classical(self) -> bool:
+        """Whether the payload is a classical codec's, without symbols of the model."""
+        return self.mode >= MAX_LEVELS
+
+    @property
+    def level(self) -> int | None:
+        """The rate level of the model's symbols; None in a classical frame."""
+        return None if self.is_classical else self.mode
+
+    def verify(self, fingerprint: bytes, decoded: Symbols | Pixels) -> None:
+        """Raise CorruptStreamError unless the check matches what was decoded.
+
+        That is the symbols, or in a classical frame the uint8 pixels (height, width, channels).
+        """
+        opening = self.head_and_shape + _codec_name(self.mode, self.payload)
+        if _check(self.profile, fingerprint, opening, decoded) != self.check:
             raise CorruptStreamError("the check does not match: the stream was cut or changed")
 
 
 def pack_frame(
     payload: bytes,
-    symbols: Symbols,
+    decoded: Symbols | Pixels,
     fingerprint: bytes,
     *,
     profile: Profile,
+    mode: int = 0,
     size: tuple[int, int] | None = None,
 ) -> bytes:
-    """Frame a payload; ``size`` (height, width) only for a model that accepts several."""
-    head = VERSION << 5 | (_HAS_SHAPE if size else 0)
+    """Frame a payload and the check over what it decodes to.
+
+    ``decoded`` is the symbols at the rate level ``mode``, 0 to 12, or in a classical frame, of mode
+    13 to 15, the uint8 pixels (height, width, channels). ``size`` (height, width) is only for a
+    model that accepts several.
+    """
+    head = VERSION << 5 | (_HAS_SHAPE if size else 0) | mode
     head_and_shape = bytes([head]) + b"".join(_varint(n) for n in size or ())
     opening = MAGIC if profile is Profile.FILE else b""
     prefix = fingerprint[:FINGERPRINT_PREFIX_BYTES] if profile is Profile.FILE else b""
-    check = _check(profile, fingerprint, head_and_shape, symbols)
+    check = _check(profile, fingerprint, head_and_shape + _codec_name(mode, payload), decoded)
     return opening + head_and_shape[:1] + prefix + head_and_shape[1:] + payload + check
 
 
 def parse_frame(data: bytes, profile: Profile) -> Frame:
     """Take a frame apart.
 
-    Raises InvalidStreamError or UnsupportedVersionError.
+    Whether the model has the frame's rate level is for the model's decoder to say. Raises
+    InvalidStreamError or UnsupportedVersionError.
     """
     in_file = profile is Profile.FILE
     start = len(MAGIC) if in_file else 0
@@ -79,8 +115,6 @@ def parse_frame(data: bytes, profile: Profile) -> Frame:
     head = data[start]
     if head >> 5 != VERSION:
         raise UnsupportedVersionError(f"frame version {head >> 5} is not supported, only {VERSION}")
-    if head & _MODE_MASK:
-        raise UnsupportedVersionError(f"frame mode {head & _MODE_MASK} is not supported")
     size, position = _read_size(data, body, end) if head & _HAS_SHAPE else (None, body)
     return Frame(
         profile=profile,
@@ -92,9 +126,16 @@ def parse_frame(data: bytes, profile: Profile) -> Frame:
     )
 
 
-def _check(profile: Profile, fingerprint: bytes, head_and_shape: bytes, symbols: Symbols) -> bytes:
-    value = crc32c(fingerprint, head_and_shape, symbols.astype("<i2", copy=False).tobytes())
+def _check(
+    profile: Profile, fingerprint: bytes, opening: bytes, decoded: Symbols | Pixels
+) -> bytes:
+    kind = "u1" if decoded.dtype == np.uint8 else "<i2"
+    value = crc32c(fingerprint, opening, decoded.astype(kind, copy=False).tobytes())
     return struct.pack("<I", value)[: _CHECK_BYTES[profile]]
+
+
+def _codec_name(mode: int, payload: bytes) -> bytes:
+    return payload[:1] if mode == NAMED_CODEC else b""
 
 
 def _describe_foreign(data: bytes) -> str:

@@ -9,22 +9,24 @@ from safetensors.torch import load_file, save_file
 
 from kompakt_codec.checkpoint import Checkpoint
 from kompakt_codec.errors import CheckpointError
-from tests.support import make_checkpoint
+from tests.support import make_checkpoint, make_level_checkpoint
 
 
-@pytest.mark.parametrize("architecture", ["ae", "vae"])
-def test_a_checkpoint_comes_back_as_it_was(architecture, tmp_path):
-    saved = make_checkpoint(architecture)
+@pytest.mark.parametrize("kind", ["ae", "vae", "levels"])
+def test_a_checkpoint_comes_back_as_it_was(kind, tmp_path):
+    saved = make_level_checkpoint() if kind == "levels" else make_checkpoint(kind)
     path = tmp_path / "x.safetensors"
 
     saved.save(path)
     loaded = Checkpoint.load(path)
 
     assert loaded.header == saved.header
-    assert loaded.tables.fingerprint == saved.tables.fingerprint
+    assert loaded.entropy.fingerprint == saved.entropy.fingerprint
     assert not loaded.model.training
+    state = loaded.model.state_dict()
+    assert "prior.first.weight" not in state
     for key, value in saved.model.state_dict().items():
-        assert torch.equal(value, loaded.model.state_dict()[key])
+        assert key.startswith("prior.") or torch.equal(value, state[key])
     assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
 
 
@@ -68,6 +70,9 @@ def int32(*values: int) -> torch.Tensor:
         ({"fingerprint": "0" * 64}, "header's fingerprint"),
         ({"synthesis_hash": "0" * 64}, "header's hash"),
         ({"surprise": 1}, "surprise"),
+        ({"levels": 2}, "as many minimums"),
+        ({"default_level": 1}, "rate levels"),
+        ({"entropy": "context"}, "entropy.latents"),
     ],
 )
 def test_a_wrong_header_is_refused(path, header, message):
@@ -82,7 +87,7 @@ def test_a_wrong_header_is_refused(path, header, message):
         ({"entropy.lengths": torch.ones(12)}, "int32"),
         ({"entropy.lengths": int32(*[5] * 11, 4)}, "do not divide"),
         ({"entropy.lengths": int32(*[5] * 11, -5)}, "do not divide"),
-        ({"entropy.minimums": int32(0)}, "as many minimums"),
+        ({"entropy.minimums": int32(0)}, "needs its minimum"),
         ({"entropy.minimums": int32(*[0] * 12)}, "header's fingerprint"),
         ({"entropy.minimums": int32(*[40000] * 12)}, "16 bits"),
         ({"entropy.frequencies": int32(*[0] * 60)}, ">= 1"),

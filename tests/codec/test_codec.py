@@ -5,30 +5,42 @@ import pytest
 import torch
 
 from kompakt_codec.codec import Codec
-from kompakt_codec.errors import InvalidStreamError, ModelMismatchError, StreamError
+from kompakt_codec.errors import (
+    InvalidStreamError,
+    ModelMismatchError,
+    StreamError,
+    UnsupportedVersionError,
+)
 from kompakt_codec.frame import Profile, pack_frame, parse_frame
-from kompakt_codec.models import MODELS
+from kompakt_codec.metrics import mse
 
 
-@pytest.fixture(params=MODELS)
-def codec(request, checkpoints):
+@pytest.fixture(params=["ae", "vae", "levels"])
+def codec(request, checkpoints, level_checkpoint):
+    if request.param == "levels":
+        return Codec.load(level_checkpoint)
     return Codec.load(checkpoints / f"tiny-{request.param}.safetensors")
 
 
 def symbols_of(codec: Codec, streams: list[bytes]) -> np.ndarray:
-    return np.stack([codec.decode(parse_frame(s, Profile.FILE)) for s in streams])
+    decoded = codec.decode([parse_frame(s, Profile.FILE) for s in streams])
+    for item in decoded:
+        if isinstance(item, StreamError):
+            raise item
+    return np.stack(decoded)
 
 
 @pytest.mark.parametrize("profile", Profile)
 def test_streams_hold_exactly_the_symbols(codec, digits, profile):
-    symbols = codec.analyse(digits[:20])
+    levels = [i % codec.levels for i in range(20)]
+    symbols = codec.analyse(digits[:20], levels)
 
-    streams = [codec.encode(s, profile=profile) for s in symbols]
+    streams = codec.encode(symbols, levels, profile=profile)
 
-    decoded = np.stack([codec.decode(parse_frame(s, profile)) for s in streams])
+    decoded = codec.decode([parse_frame(s, profile) for s in streams])
     assert np.array_equal(decoded, symbols)
     pixels = codec.decompress(streams, profile=profile)
-    assert np.array_equal(np.stack(pixels), codec.synthesise(symbols))
+    assert np.array_equal(np.stack(pixels), codec.synthesise(symbols, levels))
     assert pixels[0].shape == (28, 28, 1)
     assert pixels[0].dtype == np.uint8
 
@@ -85,8 +97,40 @@ def test_a_stream_of_another_model_is_named(checkpoints, digits):
 
 
 def test_a_superfluous_shape_is_refused(codec, digits):
-    symbols = codec.analyse(digits[:1])[0]
-    payload = parse_frame(codec.encode(symbols, profile=Profile.FILE), Profile.FILE).payload
+    symbols = codec.analyse(digits[:1], [0])[0]
+    frame = codec.encode(symbols[None], [0], profile=Profile.FILE)[0]
+    payload = parse_frame(frame, Profile.FILE).payload
     stream = pack_frame(payload, symbols, codec.fingerprint, profile=Profile.FILE, size=(28, 28))
     with pytest.raises(InvalidStreamError, match="only one size"):
+        codec.decompress([stream])
+
+
+def test_a_finer_level_is_closer_and_longer(level_checkpoint, digits):
+    codec = Codec.load(level_checkpoint, effort=0)
+    images = list(digits[:16])
+    sizes, errors = [], []
+    for level in range(codec.levels):
+        streams = codec.compress(images, level=level, profile=Profile.EMBEDDED)
+        decoded = codec.decompress(streams, profile=Profile.EMBEDDED)
+        sizes.append(sum(map(len, streams)))
+        errors.append(mse(np.stack(images), np.stack(decoded)))
+    assert sizes == sorted(set(sizes))
+    assert errors[:3] == sorted(set(errors[:3]), reverse=True)
+
+
+def test_effort_lowers_the_error_and_streams_decode_alike(level_checkpoint, digits):
+    images = list(digits[:16])
+    errors = []
+    for effort in (0, 4):
+        streams = Codec.load(level_checkpoint, effort=effort).compress(images)
+        decoded = Codec.load(level_checkpoint).decompress(streams)
+        errors.append(mse(np.stack(images), np.stack(decoded)))
+    assert errors[1] < errors[0]
+
+
+def test_a_level_that_the_model_lacks_is_refused(level_checkpoint, digits):
+    codec = Codec.load(level_checkpoint)
+    symbols = codec.analyse(digits[:1], [0])[0]
+    stream = pack_frame(b"", symbols, codec.fingerprint, profile=Profile.FILE, mode=codec.levels)
+    with pytest.raises(UnsupportedVersionError, match="has levels 0 to 4"):
         codec.decompress([stream])

@@ -88,7 +88,6 @@ SHAPED = pack(b"", Profile.FILE, (300, 5))
         (GOOD[:11], InvalidStreamError, "11 bytes are too few"),
         (GOOD[:3] + b"\x40" + GOOD[4:], UnsupportedVersionError, "version 2"),
         (GOOD[:3] + b"\x00" + GOOD[4:], UnsupportedVersionError, "version 0"),
-        (GOOD[:3] + b"\x21" + GOOD[4:], UnsupportedVersionError, "mode 1"),
         (GOOD[:3] + b"\x30" + GOOD[4:8] + b"\x80\x80\x80\x01\x01----", InvalidStreamError, "shape"),
         (GOOD[:3] + b"\x30" + GOOD[4:8] + b"\x00\x05----", InvalidStreamError, "shape"),
         (GOOD[:3] + b"\x30" + GOOD[4:8] + b"\x85\x00\x05----", InvalidStreamError, "shape"),

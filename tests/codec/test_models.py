@@ -2,7 +2,13 @@ import pytest
 import torch
 
 from kompakt_codec.errors import CheckpointError
-from kompakt_codec.models import MODELS, ImageSpec, build_model
+from kompakt_codec.models import (
+    MODELS,
+    ImageSpec,
+    RateModel,
+    build_model,
+    distortion_weights,
+)
 
 
 @pytest.mark.parametrize("architecture", MODELS)
@@ -12,9 +18,10 @@ def test_every_size_comes_back(architecture, size, channels):
     spec = ImageSpec(height=size[0], width=size[1], channels=channels)
     model = build_model(architecture, spec, {"width": 4, "latents": 6}).eval()
     x = torch.rand(2, channels, *size)
+    level = torch.tensor([0, model.levels - 1])
 
-    y = model.analyse(x)
-    x_hat = model.synthesise(torch.round(y))
+    y = model.analyse(x, level)
+    x_hat = model.synthesise(torch.round(y), level)
 
     assert y.shape == (2, *model.latent_shape)
     assert x_hat.shape == x.shape
@@ -46,3 +53,41 @@ def test_the_vae_synthesises_in_units_of_its_step():
 def test_wrong_configs_are_refused(architecture, config):
     with pytest.raises(CheckpointError):
         build_model(architecture, ImageSpec(height=8, width=8, channels=1), config)
+
+
+@pytest.mark.parametrize("architecture", [a for a in MODELS if issubclass(MODELS[a], RateModel)])
+def test_rate_and_distortion_have_gradients_everywhere(architecture):
+    spec = ImageSpec(height=12, width=16, channels=3)
+    model = build_model(architecture, spec, {"width": 4, "latents": 6})
+    x = torch.rand(4, 3, 12, 16)
+
+    x_hat, bits = model(x, torch.arange(4))
+    ((x_hat - x).square().sum() + bits.sum()).backward()
+
+    assert x_hat.shape == x.shape
+    assert bits.shape == (4,)
+    assert (bits > 0).all()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_refinement_never_raises_the_error():
+    torch.manual_seed(0)
+    model = build_model("context", ImageSpec(height=8, width=8, channels=1), {"latents": 9}).eval()
+    x = torch.rand(16, 1, 8, 8)
+    level = torch.full((16,), model.levels - 1)
+    with torch.no_grad():
+        y = 20 * model.analyse(x, level)
+        errors = [
+            (model.synthesise(model.refine(x, y, level, steps), level) - x).square().sum((1, 2, 3))
+            for steps in (0, 1, 3)
+        ]
+    assert (errors[0] >= errors[1]).all()
+    assert (errors[1] >= errors[2]).all()
+    assert errors[2].sum() < errors[0].sum()
+
+
+def test_weights_of_the_distortion_rise_in_even_ratios():
+    weights = distortion_weights(13)
+    assert len(weights) == 13
+    assert torch.allclose(weights[1:] / weights[:-1], weights[1] / weights[0])
+    assert distortion_weights(1).numel() == 1

@@ -7,25 +7,44 @@ from collections.abc import Mapping
 from typing import Any
 
 from kompakt_codec.errors import CheckpointError
-from kompakt_codec.models._base import ImageSpec, TransformModel
+from kompakt_codec.models._base import (
+    ImageSpec,
+    RateModel,
+    RateOutput,
+    TransformModel,
+    distortion_weights,
+)
+from kompakt_codec.models._masked import MaskedPrior
 from kompakt_codec.models.ae import AEConfig, Autoencoder
+from kompakt_codec.models.context import ContextConfig, ContextModel
+from kompakt_codec.models.factorized import FactorizedConfig, FactorizedModel
 from kompakt_codec.models.vae import VAEConfig, VAEOutput, VariationalAutoencoder
 
 MODELS: dict[str, type[TransformModel]] = {
     "ae": Autoencoder,
     "vae": VariationalAutoencoder,
+    "context": ContextModel,
+    "factorized": FactorizedModel,
 }
 
 __all__ = [
     "MODELS",
     "AEConfig",
     "Autoencoder",
+    "ContextConfig",
+    "ContextModel",
+    "FactorizedConfig",
+    "FactorizedModel",
     "ImageSpec",
+    "MaskedPrior",
+    "RateModel",
+    "RateOutput",
     "TransformModel",
     "VAEConfig",
     "VAEOutput",
     "VariationalAutoencoder",
     "build_model",
+    "distortion_weights",
 ]
 
 

@@ -2,12 +2,18 @@
 
 import abc
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import nn
 
 from kompakt_codec.entropy import LatentShape
+from kompakt_codec.precision import reduced_precision
+
+_WEIGHT_RANGE = (0.6, 1000.0)
+_ONE_WEIGHT = 35.0
+_BITS_OF_A_MOVE = 3.0
+"""What moving a latent by one costs at most at any but the coarsest levels, roughly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,15 +45,99 @@ class TransformModel(nn.Module, abc.ABC):
     """The frozen dataclass of its settings, the second argument of the constructor."""
     synthesis_state: ClassVar[tuple[str, ...]] = ("g_s.",)
     """How the names of the weights begin that ``synthesise`` uses."""
+    training_state: ClassVar[tuple[str, ...]] = ()
+    """How the names of the weights begin that only training needs; no checkpoint holds them."""
     latent_shape: LatentShape
+    levels: int = 1
+    """Rate levels that one set of weights serves, the coarsest first."""
 
     def check_state(self) -> None:
         """Raise ValueError if loaded weights are finite but make no sense."""
 
     @abc.abstractmethod
-    def analyse(self, x: torch.Tensor) -> torch.Tensor:
-        """g_a: images x to unrounded latents y."""
+    def analyse(self, x: torch.Tensor, level: torch.Tensor | None = None) -> torch.Tensor:
+        """g_a: images x, each at its level (int64 (N,), None: 0), to unrounded latents y."""
 
     @abc.abstractmethod
-    def synthesise(self, y_hat: torch.Tensor) -> torch.Tensor:
-        """g_s: rounded latents y_hat to images x_hat in [0, 1]."""
+    def synthesise(self, y_hat: torch.Tensor, level: torch.Tensor | None = None) -> torch.Tensor:
+        """g_s: rounded latents y_hat, each at its level, to images x_hat in [0, 1]."""
+
+    @staticmethod
+    def _level(batch: torch.Tensor, level: torch.Tensor | None) -> torch.Tensor:
+        if level is not None:
+            return level
+        return torch.zeros(len(batch), dtype=torch.int64, device=batch.device)
+
+
+class RateOutput(NamedTuple):
+    """x_hat (N, channels, height, width), not clamped to [0, 1], and bits (N,)."""
+
+    x_hat: torch.Tensor
+    bits: torch.Tensor
+
+
+def distortion_weights(levels: int) -> torch.Tensor:
+    """Lambda of each rate level, bits per unit of squared error, in even ratios, float32."""
+    if levels == 1:
+        return torch.tensor([_ONE_WEIGHT])
+    low, high = _WEIGHT_RANGE
+    return low * (high / low) ** (torch.arange(levels) / (levels - 1))
+
+
+class RateModel(TransformModel):
+    """A model that is trained on rate plus weighted distortion, at every level at once."""
+
+    @abc.abstractmethod
+    def forward(self, x: torch.Tensor, level: torch.Tensor) -> RateOutput:
+        """Reconstruct x at its levels, differentiably, and estimate the information in bits."""
+
+    def refine(
+        self, x: torch.Tensor, y: torch.Tensor, level: torch.Tensor, steps: int
+    ) -> torch.Tensor:
+        """Round latents y of images x, then mend what rounding did worst, ``steps`` times.
+
+        g_a guesses the latents at once; its guess leaves a gap to the best ones for each image
+        (Yang et al. 2020, "Improving Inference for Neural Image Compression"). Here each step moves
+        one latent of each image to the neighbour that the gradient of the squared error asks for,
+        and keeps it if the error falls by more than a latent's usual rate is worth.
+        """
+        weight = distortion_weights(self.levels).to(x.device)[level]
+        y_hat = torch.round(y)
+        error, gradient = self._error(x, y_hat, level)
+        for step in range(steps):
+            offset, chosen = _best_move(y, y_hat, gradient)
+            moved = y_hat + offset
+            new_error, new_gradient = self._error(x, moved, level, gradient=step + 1 < steps)
+            keep = weight * (error - new_error) > _BITS_OF_A_MOVE
+            wide = keep[:, None, None, None]
+            y_hat, error = torch.where(wide, moved, y_hat), torch.where(keep, new_error, error)
+            gradient = torch.where(wide, new_gradient, gradient * ~chosen)
+        return y_hat
+
+    def _error(
+        self, x: torch.Tensor, y_hat: torch.Tensor, level: torch.Tensor, *, gradient: bool = True
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Squared error (N,) of each image and its gradient by y_hat, or zeros."""
+        with torch.set_grad_enabled(gradient):
+            y_hat = y_hat.detach().clone().requires_grad_(gradient)
+            with reduced_precision(x.device):
+                x_hat = self.synthesise(y_hat, level)
+            error = (x_hat.float() - x).square().flatten(1).sum(1)
+            if not gradient:
+                return error, torch.zeros_like(y_hat)
+            return error.detach(), torch.autograd.grad(error.sum(), y_hat)[0]
+
+
+def _best_move(
+    y: torch.Tensor, y_hat: torch.Tensor, gradient: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One step of +-1 for each image, as an offset of y_hat, and where it is.
+
+    The promise of a move is the gradient's size times how near the unrounded latent already is.
+    """
+    direction = -torch.sign(gradient)
+    nearness = 0.5 + ((y - y_hat) * direction).clamp(-0.5, 0.5)
+    score = (gradient.abs() * nearness).flatten(1)
+    chosen = torch.zeros_like(score).scatter_(1, score.argmax(1, keepdim=True), 1.0)
+    chosen = chosen.view_as(y_hat)
+    return direction * chosen, chosen.bool()

@@ -53,12 +53,14 @@ class Autoencoder(TransformModel):
         )
         self.g_s = ConvDecoder(spec.channels, config.width, config.latents, size)
 
-    def analyse(self, x: torch.Tensor) -> torch.Tensor:
+    def analyse(self, x: torch.Tensor, level: torch.Tensor | None = None) -> torch.Tensor:
         """g_a: y in [-bound, bound], (N, latents, 1, 1)."""
+        del level
         return self.bound * torch.tanh(self.g_a(x))
 
-    def synthesise(self, y_hat: torch.Tensor) -> torch.Tensor:
+    def synthesise(self, y_hat: torch.Tensor, level: torch.Tensor | None = None) -> torch.Tensor:
         """g_s: images in [0, 1]."""
+        del level
         return self.g_s(y_hat)  # type: ignore[no-any-return]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -67,13 +67,15 @@ class VariationalAutoencoder(TransformModel):
         features = self.g_a(x)
         return self.mu(features), self.log_var(features)
 
-    def analyse(self, x: torch.Tensor) -> torch.Tensor:
+    def analyse(self, x: torch.Tensor, level: torch.Tensor | None = None) -> torch.Tensor:
         """g_a: the posterior's mean in units of the step, (N, latents, 1, 1)."""
+        del level
         mu = self.mu(self.g_a(x)) / self.step
         return mu[:, :, None, None]  # type: ignore[no-any-return]
 
-    def synthesise(self, y_hat: torch.Tensor) -> torch.Tensor:
+    def synthesise(self, y_hat: torch.Tensor, level: torch.Tensor | None = None) -> torch.Tensor:
         """g_s: images in [0, 1]."""
+        del level
         return self.g_s(y_hat * self.step[:, None, None])  # type: ignore[no-any-return]
 
     def forward(self, x: torch.Tensor) -> VAEOutput:

@@ -1,0 +1,22 @@
+"""Images as the classics write them, for the frames of images that a model is no good for.
+
+A body is a frame's mode and payload (docs/format.md, "Classical frames"): raw pixels, DEFLATE, PNG
+or WebP without what the decoder knows already, so that the frame around it costs nothing more.
+"""
+
+from kompakt_codec.classical._bodies import (
+    ClassicalBody,
+    decode_classical,
+    encode_classical,
+    encode_classical_lossless,
+)
+from kompakt_codec.classical._bound import cannot_win, cannot_win_batch
+
+__all__ = [
+    "ClassicalBody",
+    "cannot_win",
+    "cannot_win_batch",
+    "decode_classical",
+    "encode_classical",
+    "encode_classical_lossless",
+]

@@ -1,0 +1,59 @@
+"""Building blocks of the rate-distortion-trained transforms."""
+
+import torch
+from torch import nn
+
+SLOPE = 0.1
+"""Of the leaky rectifiers."""
+
+
+class Residual(nn.Module):
+    """A depthwise 3x3 convolution and a pointwise expansion by two, added to the input."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1, groups=width),
+            nn.Conv2d(width, 2 * width, 1),
+            nn.LeakyReLU(SLOPE),
+            nn.Conv2d(2 * width, width, 1),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, width, h, w) to the same."""
+        return x + self.body(x)  # type: ignore[no-any-return]
+
+
+class Modulation(nn.Module):
+    """Scales and shifts features by rate level (Perez et al. 2018, "FiLM")."""
+
+    def __init__(self, levels: int, width: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(levels, 2 * width)
+        nn.init.zeros_(self.table.weight)
+
+    def forward(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        """X (N, width, h, w) and level int64 (N,) to features of x's shape."""
+        scale, shift = self.table(level)[:, :, None, None].chunk(2, 1)
+        return x * (1 + scale) + shift  # type: ignore[no-any-return]
+
+
+class LevelGain(nn.Module):
+    """A step for each latent channel and level (Cui et al. 2021, "Asymmetric Gained DIC").
+
+    Gains start in proportion to the square root of the level's distortion weight's own growth.
+    """
+
+    def __init__(self, levels: int, channels: int) -> None:
+        super().__init__()
+        start = 0.15 * (torch.arange(levels) - levels / 2)[:, None].expand(levels, channels)
+        self.log_gain = nn.Parameter(start.clone())
+        self.log_inverse = nn.Parameter(-start.clone())
+
+    def scale(self, y: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        """Latents (N, C, h, w) into units of the level's steps."""
+        return y * torch.exp(self.log_gain[level])[:, :, None, None]
+
+    def unscale(self, y_hat: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        """Rounded latents (N, C, h, w) back into the transform's units."""
+        return y_hat * torch.exp(self.log_inverse[level])[:, :, None, None]

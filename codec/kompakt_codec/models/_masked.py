@@ -1,0 +1,106 @@
+"""An autoregressive prior over latents, in floating point for training (docs/format.md freezes it).
+
+A masked network (Germain et al. 2015, "MADE") gives each latent a mixture of logistics from those
+coded before it, as the conditional probability models of Mentzer et al. 2018 and Minnen et al. 2018
+do with masked convolutions. Its hidden units come in groups, one for each latent, so that a decoder
+computes each unit once.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.nn import functional
+
+SLOPE = 0.125
+"""Of the leaky rectifiers: a power of two, exact in integers."""
+ACTIVATION_LIMIT = 64.0
+LOG_SCALE_LIMIT = 4.0
+WEIGHT_LIMIT = 7.99
+_LEAST_PROBABILITY = 2.0**-24
+
+
+class Parameters(NamedTuple):
+    """A mixture for each latent: logits, means and log-scales, each (N, latents, components)."""
+
+    logits: torch.Tensor
+    means: torch.Tensor
+    log_scales: torch.Tensor
+
+
+class MaskedPrior(nn.Module):
+    """P(y_hat | level), a product over the latents of mixtures given all latents before each."""
+
+    def __init__(self, latents: int, units: int, components: int, levels: int) -> None:
+        super().__init__()
+        self.latents, self.units, self.components, self.levels = latents, units, components, levels
+        order = torch.arange(latents)
+        hidden = order.repeat_interleave(units)
+        outputs = order.repeat_interleave(3 * components)
+        self.first = _MaskedLinear(order[None] < hidden[:, None])
+        self.second = _MaskedLinear(hidden[None] <= hidden[:, None])
+        self.last = _MaskedLinear(hidden[None] <= outputs[:, None])
+        self.shifts = nn.ParameterList(
+            torch.zeros(levels, len(index)) for index in (hidden, hidden, outputs)
+        )
+        with torch.no_grad():
+            self.last.weight.mul_(0.1)
+            means = self.last.bias.zero_().view(latents, components, 3)[:, :, 1]
+            means.copy_(torch.linspace(-2, 2, components) if components > 1 else torch.zeros(1))
+
+    def parameters_of(self, y_hat: torch.Tensor, level: torch.Tensor) -> Parameters:
+        """Mixtures given whole latents y_hat (N, latents) at level int64 (N,)."""
+        h = y_hat / 4
+        for layer, shift in ((self.first, self.shifts[0]), (self.second, self.shifts[1])):
+            h = functional.leaky_relu(layer(h) + shift[level], SLOPE)
+            h = h.clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+        out = (self.last(h) + self.shifts[2][level]).float()
+        logits, means, log_scales = out.view(len(y_hat), self.latents, self.components, 3).unbind(3)
+        return Parameters(logits, means, log_scales.clamp(-LOG_SCALE_LIMIT, LOG_SCALE_LIMIT))
+
+    def bits(self, y_hat: torch.Tensor, y: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        """Information in bits (N, latents) of y, whole or noisy, after whole latents y_hat."""
+        return mixture_bits(self.parameters_of(y_hat, level), y.float())
+
+    def integer_layers(
+        self, fraction_bits: int
+    ) -> list[tuple[npt.NDArray[np.int16], npt.NDArray[np.float64]]]:
+        """Weights (out, in) in units of 2**-fraction_bits, and shifts (levels, out) with the bias.
+
+        The division of the input by 4 is folded into the first layer.
+        """
+        made = []
+        for index, (layer, shift) in enumerate(
+            zip((self.first, self.second, self.last), self.shifts, strict=True)
+        ):
+            weight = (layer.weight * layer.mask).detach().cpu().double().numpy()
+            weight = weight / 4 if index == 0 else weight
+            scaled = np.clip(weight, -WEIGHT_LIMIT, WEIGHT_LIMIT) * (1 << fraction_bits)
+            shifts = (shift + layer.bias).detach().cpu().double().numpy()
+            made.append((np.rint(scaled).astype(np.int16), shifts))
+        return made
+
+
+def mixture_bits(mixture: Parameters, y: torch.Tensor) -> torch.Tensor:
+    """-log2 of the mass that mixtures (N, n, K) give to the unit intervals around y (N, n)."""
+    distance = -(y[..., None] - mixture.means).abs()
+    inverse = torch.exp(-mixture.log_scales)
+    # Both arguments negative or nearly so: no difference of numbers close to 1.
+    mass = torch.sigmoid((distance + 0.5) * inverse) - torch.sigmoid((distance - 0.5) * inverse)
+    probability = (torch.softmax(mixture.logits, -1) * mass).sum(-1)
+    return -torch.log2(probability.clamp(min=_LEAST_PROBABILITY))
+
+
+class _MaskedLinear(nn.Linear):
+    mask: torch.Tensor
+
+    def __init__(self, mask: torch.Tensor) -> None:
+        super().__init__(mask.shape[1], mask.shape[0])
+        self.register_buffer("mask", mask.float(), persistent=False)
+        with torch.no_grad():  # as many inputs as the mask leaves
+            self.weight.div_(self.mask.mean(1, keepdim=True).sqrt().clamp(min=0.1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.linear(x, self.weight * self.mask, self.bias)

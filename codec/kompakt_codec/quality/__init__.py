@@ -1,0 +1,21 @@
+"""A demanded quality, met by what was really coded and decoded.
+
+Only measured results are taken: the length of real frames, the MSE of real pixels.
+"""
+
+from kompakt_codec.quality._compress import Made, compress_to, compress_with
+from kompakt_codec.quality._decode import decode_classical_frame
+from kompakt_codec.quality._demand import Demand, QualityUnreachableError
+from kompakt_codec.quality._engine import Engine
+from kompakt_codec.quality._search import LevelSearch
+
+__all__ = [
+    "Demand",
+    "Engine",
+    "LevelSearch",
+    "Made",
+    "QualityUnreachableError",
+    "compress_to",
+    "compress_with",
+    "decode_classical_frame",
+]

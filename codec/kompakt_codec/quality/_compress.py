@@ -1,0 +1,169 @@
+"""Images to streams of a demanded quality: the model first, then the classical codecs."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from kompakt_codec.classical import ClassicalBody, cannot_win_batch, decode_classical
+from kompakt_codec.codec import Codec
+from kompakt_codec.entropy import Symbols
+from kompakt_codec.frame import Profile, pack_frame
+from kompakt_codec.images import Pixels
+from kompakt_codec.quality._demand import Demand, QualityUnreachableError
+from kompakt_codec.quality._engine import Engine
+from kompakt_codec.quality._model import ModelTrials, Trial
+from kompakt_codec.quality._rival import best_within_bytes, is_of_use, smallest_within_mse
+
+_CHUNK = 256
+_ANY_LENGTH = 1 << 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """One image's stream."""
+
+    stream: bytes
+    """The frame."""
+    codec: str
+    """The model's name, or a classical codec's."""
+    level: int | None = None
+    """None for a classical codec."""
+    symbols: Symbols | None = None
+    """(C, h, w); None for a classical codec."""
+    mse: float | None = None
+    """Of what the stream decodes to, on a scale from 0 to 1; None if it was not measured."""
+    reconstruction: Pixels | None = None
+    """What the stream decodes to, if it was asked for."""
+
+
+def compress_with(
+    codec: Codec,
+    images: Sequence[Pixels],
+    demand: Demand,
+    *,
+    profile: Profile = Profile.FILE,
+    reconstruct: bool = False,
+) -> list[Made | QualityUnreachableError]:
+    """Compress uint8 images (height, width, channels) in this thread; see ``compress_to``."""
+    return compress_to(Engine(codec, profile), images, demand, reconstruct=reconstruct)
+
+
+def compress_to(
+    engine: Engine, images: Sequence[Pixels], demand: Demand, *, reconstruct: bool = False
+) -> list[Made | QualityUnreachableError]:
+    """Compress uint8 images of the model's shape to what is demanded, or say what is nearest.
+
+    With a bound on distortion: the smallest stream found within it. With one on bytes: the best
+    stream found that fits. Otherwise a stream of the level. A classical codec takes over, where
+    ``demand.fallback`` allows it, if the model does not meet the bound, or if fewer bytes do within
+    the same bound or, where there is none, within the model's own MSE.
+    """
+    demand.check_level(engine.codec.levels)
+    if not images:
+        return []
+    trials = ModelTrials(engine, images, demand, keep_decoded=reconstruct)
+    trials.find()
+    rivalry = _Rivalry(engine, demand, reconstruct=reconstruct)
+    contested = rivalry.contested(images, trials.best)
+    trials.measure(contested | reconstruct | (demand.max_bytes is not None))
+    ways = zip(images, trials.best, contested.tolist(), strict=True)
+    return engine.each(lambda way: rivalry.settle(*way), ways)
+
+
+class _Rivalry:
+    """Between the model's streams and the classical codecs'."""
+
+    def __init__(self, engine: Engine, demand: Demand, *, reconstruct: bool) -> None:
+        self._codec = engine.codec
+        self._profile = engine.profile
+        self._demand = demand
+        self._reconstruct = reconstruct
+        self._framing = len(self._frame(b"", np.zeros(0, np.int16), 0))
+
+    def contested(
+        self, images: Sequence[Pixels], trials: Sequence[Trial | None]
+    ) -> npt.NDArray[np.bool_]:
+        """For which images a classical codec may be of use, (N,)."""
+        if not self._demand.fallback:
+            return np.zeros(len(images), np.bool_)
+        limits = np.array([self._limit(trial) for trial in trials])
+        hopeless = [
+            cannot_win_batch(np.stack(images[i : i + _CHUNK]), limits[i : i + _CHUNK])
+            for i in range(0, len(images), _CHUNK)
+        ]
+        return ~np.concatenate(hopeless)
+
+    def settle(
+        self, pixels: Pixels, trial: Trial | None, is_contested: bool
+    ) -> Made | QualityUnreachableError:
+        """The better of the two, or an error that tells the nearest if neither meets the demand."""
+        rival = self._rival(pixels, trial) if is_contested else None
+        if rival is not None and self._wins(rival, trial):
+            return rival
+        assert trial is not None
+        if trial.meets:
+            return self._of_model(trial)
+        nearest = len(trial.stream), trial.mse
+        if rival is not None and rival.mse is not None:
+            nearest = min(nearest, (len(rival.stream), rival.mse))
+        return QualityUnreachableError(self._demand, *nearest)
+
+    def _limit(self, trial: Trial | None) -> int:
+        """What a classical payload has to be shorter than to be of use, in bytes."""
+        most = self._demand.max_bytes
+        if trial is None or (most is None and not trial.meets):
+            return _ANY_LENGTH
+        if most is not None and trial.meets:
+            return min(most + 1, _ANY_LENGTH) - self._framing
+        return len(trial.stream) - self._framing
+
+    def _rival(self, pixels: Pixels, trial: Trial | None) -> Made | None:
+        bound, most = self._demand.mse_bound, self._demand.max_bytes
+        if bound is None:
+            bound = trial.mse if trial is not None and trial.meets else 1.0
+        limit = self._limit(trial)
+        if limit < _ANY_LENGTH and not is_of_use(pixels, limit, bound):
+            return None
+        if most is None:
+            return self._of_body(smallest_within_mse(pixels, bound), pixels)
+        return self._of_body(best_within_bytes(pixels, most - self._framing, bound), pixels)
+
+    def _wins(self, rival: Made, trial: Trial | None) -> bool:
+        most = self._demand.max_bytes
+        if most is not None and len(rival.stream) > most:
+            return False
+        if trial is None or not trial.meets:
+            return True
+        if most is None:
+            return len(rival.stream) < len(trial.stream)
+        assert rival.mse is not None
+        return (rival.mse, len(rival.stream)) < (trial.mse, len(trial.stream))
+
+    def _of_model(self, trial: Trial) -> Made:
+        return Made(
+            stream=trial.stream,
+            codec=self._codec.header.name,
+            level=trial.level,
+            symbols=trial.symbols,
+            mse=None if math.isnan(trial.mse) else trial.mse,
+            reconstruction=trial.decoded,
+        )
+
+    def _of_body(self, body: ClassicalBody, pixels: Pixels) -> Made:
+        decoded = pixels
+        if body.mse:
+            height, width, channels = pixels.shape
+            decoded = decode_classical(body.mode, body.payload, (height, width, channels))
+        return Made(
+            stream=self._frame(body.payload, decoded, body.mode),
+            codec=body.codec,
+            mse=body.mse,
+            reconstruction=decoded if self._reconstruct else None,
+        )
+
+    def _frame(self, payload: bytes, decoded: Symbols | Pixels, mode: int) -> bytes:
+        fingerprint = self._codec.fingerprint
+        return pack_frame(payload, decoded, fingerprint, profile=self._profile, mode=mode)

@@ -1,0 +1,86 @@
+"""What can be demanded of a stream, and the error of what cannot be met."""
+
+import math
+from dataclasses import dataclass
+
+from kompakt_codec.errors import CodecError
+from kompakt_codec.metrics import psnr_db
+
+
+class QualityUnreachableError(CodecError):
+    """No stream of the image meets the demand; the attributes tell the nearest one."""
+
+    reason = "QUALITY_UNREACHABLE"
+
+    def __init__(self, demand: "Demand", size_bytes: int, mse: float) -> None:
+        quality = "no loss" if mse == 0 else f"an MSE of {mse:.6f} ({psnr_db(mse):.2f} dB)"
+        if demand.max_bytes is not None:
+            super().__init__(
+                f"no stream of this image fits into {demand.max_bytes} bytes: the smallest has "
+                f"{size_bytes}, with {quality}"
+            )
+        else:
+            super().__init__(
+                f"no level of the model reaches {demand} on this image: the best has {quality}, in "
+                f"{size_bytes} bytes; allow the fallback, or ask for less"
+            )
+        self.size_bytes = size_bytes
+        self.mse = mse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """What every stream has to be: one bound at most; without any, of the model's default level.
+
+    Raises ValueError for a value out of range and for several bounds.
+    """
+
+    level: int | None = None
+    """A rate level of the model."""
+    min_psnr_db: float | None = None
+    max_mse: float | None = None
+    """On a scale from 0 to 1."""
+    max_bytes: int | None = None
+    """All framing included."""
+    lossless: bool = False
+    fallback: bool = True
+    """Whether a classical codec may take the model's place."""
+
+    def __post_init__(self) -> None:
+        bounds = {
+            "level": self.level,
+            "min_psnr_db": self.min_psnr_db,
+            "max_mse": self.max_mse,
+            "max_bytes": self.max_bytes,
+            "lossless": self.lossless or None,
+        }
+        given = {name: value for name, value in bounds.items() if value is not None}
+        if len(given) > 1:
+            raise ValueError(f"only one quality can be demanded, not {' and '.join(given)}")
+        for name, value in given.items():
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be a finite number from 0, not {value}")
+
+    @property
+    def mse_bound(self) -> float | None:
+        """The greatest MSE that is allowed, if distortion is bounded."""
+        if self.lossless:
+            return 0.0
+        if self.min_psnr_db is None:
+            return self.max_mse
+        bound = 10 ** (-self.min_psnr_db / 10)
+        while psnr_db(bound) < self.min_psnr_db:  # rounding must not let a smaller PSNR pass
+            bound = math.nextafter(bound, 0)
+        return bound
+
+    def check_level(self, levels: int) -> None:
+        """Raise ValueError if a model with so many levels lacks the one that is demanded."""
+        if self.level is not None and self.level >= levels:
+            raise ValueError(
+                f"level must be from 0 to {levels - 1} for this model, not {self.level}"
+            )
+
+    def __str__(self) -> str:
+        if self.min_psnr_db is not None:
+            return f"{self.min_psnr_db:g} dB"
+        return "no loss" if self.mse_bound == 0 else f"an MSE of {self.max_mse:g}"

@@ -1,0 +1,92 @@
+"""The classical codecs' part: the best body for an image within a bound.
+
+Their searches take long, so it is first told whether one can be of use.
+"""
+
+import bisect
+import math
+
+import numpy as np
+
+from kompakt_codec.baselines import BASELINES, LossyBaseline
+from kompakt_codec.classical import ClassicalBody, encode_classical, encode_classical_lossless
+from kompakt_codec.images import Pixels
+from kompakt_codec.metrics import mse
+
+_CONTAINER = 27
+"""Bytes of a WebP file that its classical payload does without, at most."""
+_QUALITIES = range(101)
+_MARGIN = 1.05
+"""How clearly a trial has to fail before its neighbours are not looked at: size and distortion do
+not strictly follow quality."""
+
+
+def is_of_use(pixels: Pixels, limit: int, max_mse: float) -> bool:
+    """Whether a payload shorter than a limit, with an MSE not above a bound, may be found."""
+    return lossless_floor(pixels) < limit or _webp_may_win(pixels, limit, max_mse)
+
+
+def smallest_within_mse(pixels: Pixels, max_mse: float) -> ClassicalBody:
+    """The shortest body found whose MSE is not above a bound, on a scale from 0 to 1."""
+    if max_mse == 0:
+        return encode_classical_lossless(pixels)
+    return encode_classical(pixels, max_mse)
+
+
+def best_within_bytes(pixels: Pixels, max_payload: int, max_mse: float) -> ClassicalBody:
+    """The best body found whose payload fits, if one does whose MSE is not above a bound.
+
+    If none does, the shortest found within the bound.
+    """
+    if lossless_floor(pixels) <= max_payload:
+        lossless = encode_classical_lossless(pixels)
+        if len(lossless.payload) <= max_payload:
+            return lossless
+    num_fitting = bisect.bisect_right(
+        _QUALITIES, max_payload, key=lambda quality: _webp(pixels, quality)[0]
+    )
+    for quality in reversed(_QUALITIES[:num_fitting]):
+        error = _webp(pixels, quality)[1]
+        if error > max_mse:
+            break
+        body = encode_classical(pixels, error)
+        if len(body.payload) <= max_payload:
+            return body
+    return encode_classical(pixels, max_mse)
+
+
+def lossless_floor(pixels: Pixels) -> float:
+    """Bytes that a lossless payload will not go below.
+
+    d different values, each sent once at least by a prefix code, take d log2(d) bits (Kraft's
+    inequality). They are counted in the pixels and in what prediction along both axes leaves.
+    """
+    rows = pixels.reshape(len(pixels), -1)
+    channels = pixels.shape[2]
+    along = rows[:, channels:] - rows[:, :-channels]
+    both = along[1:] - along[:-1]
+    fewest = min(int(np.count_nonzero(np.bincount(x.ravel()))) for x in (rows, along, both))
+    return fewest * math.log2(fewest) / 8
+
+
+def _webp_may_win(pixels: Pixels, limit: int, max_mse: float) -> bool:
+    """Bisect the quality of lossy WebP to one that wins, or that fails in both size and MSE."""
+    low, high, quality = 0, _QUALITIES[-1], 0
+    while low <= high:
+        size, error = _webp(pixels, quality)
+        too_large, too_bad = size >= limit * _MARGIN, error > max_mse * _MARGIN
+        if too_large and (too_bad or quality == 0):
+            return False
+        if size < limit and error <= max_mse:
+            return True
+        low, high = (quality + 1, high) if error > max_mse else (low, quality - 1)
+        quality = (low + high) // 2
+    return True
+
+
+def _webp(pixels: Pixels, quality: int) -> tuple[int, float]:
+    """The size of a WebP file's payload, or a byte less, and its MSE."""
+    webp = BASELINES["webp"]
+    assert isinstance(webp, LossyBaseline)
+    data = webp.encode(pixels, quality, "")
+    return len(data) - _CONTAINER, mse(pixels, webp.decode(data, pixels.shape))

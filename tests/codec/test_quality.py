@@ -1,0 +1,287 @@
+"""Demands are met by what was really coded and decoded, or refused with what is nearest."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kompakt_codec.classical import encode_classical, encode_classical_lossless
+from kompakt_codec.codec import Codec
+from kompakt_codec.errors import InvalidStreamError, ModelMismatchError, StreamError
+from kompakt_codec.frame import MAX_LEVELS, Profile, pack_frame, parse_frame
+from kompakt_codec.metrics import mse, psnr_db
+from kompakt_codec.quality import (
+    Demand,
+    LevelSearch,
+    Made,
+    QualityUnreachableError,
+    compress_with,
+    decode_classical_frame,
+)
+from kompakt_codec.quality._rival import is_of_use, lossless_floor
+from tests.support import make_checkpoint, several_domains
+
+FRAMING = {Profile.FILE: 12, Profile.EMBEDDED: 2}
+
+
+@pytest.fixture(scope="module")
+def codec(level_checkpoint):
+    return Codec.load(level_checkpoint)
+
+
+@pytest.fixture(scope="module")
+def images(digits):
+    return [*digits[:6], *several_domains()]
+
+
+def decoded(codec: Codec, stream: bytes, profile: Profile) -> np.ndarray:
+    frame = parse_frame(stream, profile, num_levels=MAX_LEVELS)
+    if frame.is_classical:
+        return decode_classical_frame(codec, frame)[0]
+    [symbols] = codec.decode([frame])
+    return codec.synthesise(symbols[None], [frame.mode])[0]
+
+
+def every_level(codec: Codec, pixels: np.ndarray, profile: Profile) -> list[tuple[int, float]]:
+    """The length and MSE of an image's stream at each level."""
+    levels = list(range(codec.levels))
+    symbols = codec.analyse(np.stack([pixels] * codec.levels), levels)
+    streams = codec.encode(symbols, levels, profile=profile)
+    pictures = codec.synthesise(symbols, levels)
+    return [(len(s), mse(pixels, p)) for s, p in zip(streams, pictures, strict=True)]
+
+
+def search_with(passes: list[list[bool]], *, finest: bool) -> tuple[list[int], int]:
+    """The levels chosen when images pass at these levels, and the number of rounds."""
+    table = np.array(passes)
+    search = LevelSearch(*table.shape, finest=finest)
+    rounds = 0
+    while len((trials := search.next())[0]):
+        search.tell(*trials, table[trials])
+        rounds += 1
+    return search.chosen.tolist(), rounds
+
+
+@given(
+    st.integers(1, 13).flatmap(
+        lambda levels: st.tuples(
+            st.just(levels), st.lists(st.integers(0, levels), min_size=1, max_size=9)
+        )
+    ),
+    st.booleans(),
+)
+def test_a_search_finds_the_end_of_a_run(case, finest):
+    levels, lengths = case
+    passes = [[(q < n) if finest else (q >= levels - n) for q in range(levels)] for n in lengths]
+
+    chosen, rounds = search_with(passes, finest=finest)
+
+    assert chosen == [-1 if n == 0 else (n - 1 if finest else levels - n) for n in lengths]
+    assert rounds <= math.ceil(math.log2(levels + 1)) + 1
+
+
+@given(
+    st.integers(1, 13).flatmap(
+        lambda levels: st.lists(
+            st.lists(st.booleans(), min_size=levels, max_size=levels), min_size=1, max_size=9
+        )
+    ),
+    st.booleans(),
+)
+def test_a_search_fails_only_where_no_level_passes(passes, finest):
+    chosen, _ = search_with(passes, finest=finest)
+
+    for level, row in zip(chosen, passes, strict=True):
+        assert row[level] if level >= 0 else not any(row)
+
+
+@given(st.floats(0, 4000))
+def test_a_psnr_is_a_bound_on_mse_that_does_not_let_less_pass(db):
+    bound = Demand(min_psnr_db=db).mse_bound
+
+    assert psnr_db(bound) >= db
+    assert bound == pytest.approx(10 ** (-db / 10), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"min_psnr_db": math.nan}, "min_psnr_db must be a finite number from 0, not nan"),
+        ({"min_psnr_db": math.inf}, "min_psnr_db must be a finite number from 0, not inf"),
+        ({"max_mse": -0.1}, r"max_mse must be a finite number from 0, not -0\.1"),
+        ({"level": 1, "lossless": True}, "only one quality .* level and lossless"),
+        ({"max_mse": 0.0, "max_bytes": 0}, "only one quality .* max_mse and max_bytes"),
+    ],
+)
+def test_demands_that_make_no_sense_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        Demand(**values)
+
+
+def test_a_level_that_the_model_lacks_is_refused(codec, images):
+    with pytest.raises(ValueError, match="level must be from 0 to 4"):
+        compress_with(codec, images[:1], Demand(level=5))
+
+
+def test_no_images_give_no_streams(codec):
+    assert compress_with(codec, [], Demand(max_bytes=5)) == []
+
+
+@pytest.mark.parametrize("profile", Profile)
+@pytest.mark.parametrize(
+    "demand",
+    [
+        Demand(min_psnr_db=18),
+        Demand(min_psnr_db=23),
+        Demand(min_psnr_db=45),
+        Demand(max_mse=0.006),
+        Demand(max_mse=0.0),
+        Demand(lossless=True),
+    ],
+)
+def test_distortion_is_kept_for_every_image(codec, images, demand, profile):
+    for pixels, made in zip(
+        images, compress_with(codec, images, demand, profile=profile, reconstruct=True), strict=True
+    ):
+        picture = decoded(codec, made.stream, profile)
+        assert mse(pixels, picture) <= demand.mse_bound
+        assert made.mse == mse(pixels, picture)
+        assert np.array_equal(made.reconstruction, picture)
+        rival = encode_classical(pixels, demand.mse_bound)
+        assert len(made.stream) <= len(rival.payload) + FRAMING[profile]
+
+
+@pytest.mark.parametrize("profile", Profile)
+@pytest.mark.parametrize("max_bytes", [20, 45, 200, 2**64 - 1])
+def test_bytes_are_kept_by_the_best_that_fits(codec, images, max_bytes, profile):
+    demand = Demand(max_bytes=max_bytes)
+    for pixels, made in zip(
+        images, compress_with(codec, images, demand, profile=profile), strict=True
+    ):
+        levels = every_level(codec, pixels, profile)
+        fitting = [error for size, error in levels if size <= max_bytes]
+        if isinstance(made, QualityUnreachableError):
+            assert not fitting
+            assert max_bytes < made.size_bytes <= min(size for size, _ in levels)
+            continue
+        assert len(made.stream) <= max_bytes
+        error = mse(pixels, decoded(codec, made.stream, profile))
+        assert made.mse == error
+        assert error <= min(fitting, default=1.0) * 1.1
+        lossless = len(encode_classical_lossless(pixels).payload) + FRAMING[profile]
+        assert error == 0 or lossless > max_bytes
+
+
+def test_no_demand_gives_the_default_level_unless_a_classic_is_smaller(codec, images):
+    profile = Profile.EMBEDDED
+    made = compress_with(codec, images, Demand(), profile=profile)
+    own = [every_level(codec, pixels, profile)[2] for pixels in images]
+    for pixels, one, (size, error) in zip(images, made, own, strict=True):
+        rival = encode_classical(pixels, error)
+        if len(rival.payload) + 2 < size:
+            assert (one.codec, one.level, one.symbols) == (rival.codec, None, None)
+            assert len(one.stream) == len(rival.payload) + 2
+            assert one.mse <= error
+        else:
+            assert (one.codec, one.level, len(one.stream)) == ("tiny-levels", 2, size)
+    assert {one.codec for one in made} > {"tiny-levels"}
+
+
+def test_a_level_is_taken_as_it_is_asked_for(codec, digits):
+    for level, (size, _) in enumerate(every_level(codec, digits[0], Profile.FILE)):
+        [made] = compress_with(codec, [digits[0]], Demand(level=level, fallback=False))
+        assert (made.level, len(made.stream)) == (level, size)
+        assert made.mse is made.reconstruction is None
+
+
+def test_without_fallback_only_the_models_levels_count(codec, images):
+    for demand in (Demand(min_psnr_db=23, fallback=False), Demand(lossless=True, fallback=False)):
+        for pixels, made in zip(images, compress_with(codec, images, demand), strict=True):
+            levels = every_level(codec, pixels, Profile.FILE)
+            best_size, best = min(levels, key=lambda measured: measured[1])
+            if isinstance(made, Made):
+                assert made.codec == "tiny-levels"
+                assert made.mse <= demand.mse_bound
+            else:
+                assert best > 0.99 * demand.mse_bound
+                assert (made.size_bytes, made.mse) == (best_size, best)
+
+
+def test_a_refusal_says_what_is_nearest(codec, images):
+    [small] = compress_with(codec, [images[0]], Demand(max_bytes=9))
+    [bad] = compress_with(codec, [images[0]], Demand(min_psnr_db=60, fallback=False))
+    [lossy] = compress_with(codec, [images[0]], Demand(lossless=True, fallback=False))
+
+    assert str(small).startswith(
+        f"no stream of this image fits into 9 bytes: the smallest has {small.size_bytes}, with an "
+        f"MSE of {small.mse:.6f} ({psnr_db(small.mse):.2f} dB)"
+    )
+    assert "no level of the model reaches 60 dB on this image" in str(bad)
+    assert "no level of the model reaches no loss on this image" in str(lossy)
+
+
+def test_what_is_told_to_be_of_no_use_is_of_none(images):
+    for pixels in images:
+        lossless = len(encode_classical_lossless(pixels).payload)
+        assert lossless_floor(pixels) <= lossless
+        for bound in (0.0005, 0.005, 0.05):
+            best = len(encode_classical(pixels, bound).payload)
+            assert is_of_use(pixels, best + 1, bound)
+    assert not is_of_use(images[0], 30, 0.005)
+
+
+@pytest.mark.parametrize("profile", Profile)
+def test_classical_frames_are_checked(codec, profile):
+    noise, flat = several_domains()[:2]
+    for pixels in (noise, flat):
+        [made] = compress_with(codec, [pixels], Demand(lossless=True), profile=profile)
+        frame = parse_frame(made.stream, profile)
+        picture, name = decode_classical_frame(codec, frame)
+        assert np.array_equal(picture, pixels)
+        assert name == made.codec
+        num_wrong = 0
+        for bit in range(8 * len(made.stream)):
+            changed = bytearray(made.stream)
+            changed[bit // 8] ^= 1 << bit % 8
+            try:
+                right = np.array_equal(decoded(codec, bytes(changed), profile), pixels)
+            except StreamError:
+                continue
+            num_wrong += not right
+        assert num_wrong <= (0 if profile is Profile.FILE else len(made.stream) / 8)
+
+
+def test_every_classical_codec_is_named(codec, images):
+    names = set()
+    for pixels in images:
+        for bound in (0.0, 0.02):
+            body = encode_classical(pixels, bound)
+            frame = pack_frame(
+                body.payload, pixels, codec.fingerprint, profile=Profile.EMBEDDED, mode=body.mode
+            )
+            if body.mse == 0:
+                parsed = parse_frame(frame, Profile.EMBEDDED)
+                assert decode_classical_frame(codec, parsed)[1] == body.codec
+                names.add(body.codec)
+    assert names >= {"raw", "deflate", "webp-lossless"}
+
+
+def test_a_classical_frame_names_its_model_and_no_size(codec):
+    flat = several_domains()[1]
+    other = Codec(make_checkpoint("ae"))
+    [made] = compress_with(codec, [flat], Demand(lossless=True))
+    with pytest.raises(ModelMismatchError, match=r"not tiny-ae"):
+        decode_classical_frame(other, parse_frame(made.stream, Profile.FILE))
+    body = encode_classical_lossless(flat)
+    sized = pack_frame(
+        body.payload,
+        flat,
+        codec.fingerprint,
+        profile=Profile.EMBEDDED,
+        mode=body.mode,
+        size=(28, 28),
+    )
+    with pytest.raises(InvalidStreamError, match="only one size"):
+        decode_classical_frame(codec, parse_frame(sized, Profile.EMBEDDED))
