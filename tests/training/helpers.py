@@ -14,6 +14,15 @@ from kompakt_training.settings import Settings
 TINY = {
     "ae": {"width": 4, "latents": 6, "levels": 3},
     "vae": {"width": 4, "latents": 6},
+    "context": {
+        "width": 4,
+        "blocks": 0,
+        "latents": 6,
+        "units": 2,
+        "components": 2,
+        "levels": 3,
+    },
+    "factorized": {"width": 4, "blocks": 0, "latents": 6, "levels": 3},
 }
 
 

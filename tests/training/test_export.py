@@ -4,7 +4,6 @@ import torch
 
 from kompakt_codec.checkpoint import Checkpoint
 from kompakt_codec.codec import Codec
-from kompakt_codec.entropy import SymbolCoder
 from kompakt_codec.frame import Profile
 from kompakt_codec.metrics import mse, psnr_db
 from kompakt_codec.models import ImageSpec, build_model
@@ -42,7 +41,7 @@ def test_a_checkpoint_loads_and_measures_what_it_says(tmp_path, model):
     decoded = np.stack(codec.decompress(frames, profile=Profile.EMBEDDED))
 
     measured = codec.header.measured
-    assert measured.bytes_per_image > 3  # the frame alone has 2
+    assert measured.bytes_per_image >= 2  # the frame alone
     assert measured.bytes_per_image == sum(map(len, frames)) / 40
     assert measured.bits_per_pixel == 8 * measured.bytes_per_image / 64
     assert measured.mse == pytest.approx(mse(images.test, decoded), rel=1e-6)
@@ -88,16 +87,18 @@ def test_the_best_weights_are_exported_not_the_last():
 def test_training_symbols_are_all_in_the_tables_and_come_back(model):
     images = digit_set()
     checkpoint = export(model, images)
-    codec = Codec(checkpoint)
-    coder = SymbolCoder(checkpoint.tables)
+    codec = Codec(checkpoint, effort=0)
+    levels = [i % codec.levels for i in range(len(images.train))]
 
     x = torch.from_numpy(images.train).permute(0, 3, 1, 2).float() / 255
     with torch.inference_mode():
-        exact = np.rint(checkpoint.model.analyse(x).numpy())
+        exact = np.rint(checkpoint.model.analyse(x, torch.tensor(levels)).numpy())
 
-    assert np.array_equal(codec.analyse(images.train), exact)
-    for symbols in codec.analyse(images.test):
-        assert np.array_equal(coder.decode(coder.encode(symbols)), symbols)
+    assert np.array_equal(codec.analyse(images.train, levels), exact)
+    levels = levels[: len(images.test)]
+    symbols = codec.analyse(images.test, levels)
+    payloads = checkpoint.entropy.encode(symbols, levels)
+    assert np.array_equal(checkpoint.entropy.decode(payloads, levels), symbols)
 
 
 def test_the_vaes_step_has_the_variance_of_its_posterior():
@@ -137,5 +138,5 @@ def test_loading_gives_the_tables_that_were_saved(tmp_path):
 
     loaded = Checkpoint.load(tmp_path / "digits.safetensors")
 
-    assert loaded.tables.fingerprint == checkpoint.tables.fingerprint
+    assert loaded.entropy.fingerprint == checkpoint.entropy.fingerprint
     assert loaded.header == checkpoint.header

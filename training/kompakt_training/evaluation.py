@@ -45,13 +45,16 @@ def evaluate(codec: Codec, images: Images) -> list[Result]:
     return ours + [evaluate_lossless(name, images) for name in LOSSLESS]
 
 
-def evaluate_codec(codec: Codec, images: Images, *, profile: Profile) -> Evaluation:
-    """Compress and decompress every image as a stream of its own."""
+def evaluate_codec(
+    codec: Codec, images: Images, *, profile: Profile, level: int | None = None
+) -> Evaluation:
+    """Compress and decompress every image as a stream of its own, at one rate level."""
     sizes: list[int] = []
     decoded: list[Images] = []
     batch_size = max(1, _PIXELS_PER_BATCH // (images.shape[1] * images.shape[2]))
     for start in range(0, len(images), batch_size):
-        frames = codec.compress(list(images[start : start + batch_size]), profile=profile)
+        batch = list(images[start : start + batch_size])
+        frames = codec.compress(batch, profile=profile, level=level)
         sizes += map(len, frames)
         decoded += codec.decompress(frames, profile=profile)
     return _evaluation(f"{codec.header.name} ({profile.value})", images, sizes, decoded)

@@ -1,23 +1,35 @@
 """From trained weights to a checkpoint: the quantiser fixed, tables frozen, rate measured."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from kompakt_codec.checkpoint import Checkpoint, Measured, Training
 from kompakt_codec.codec import Codec
-from kompakt_codec.entropy import MAX_TABLE_LENGTH, EntropyTables, frequencies_from_counts
+from kompakt_codec.context_coder import MAX_SYMBOL, ContextEntropy
+from kompakt_codec.entropy import (
+    MAX_TABLE_LENGTH,
+    EntropyModel,
+    EntropyTables,
+    TableEntropy,
+    frequencies_from_counts,
+)
 from kompakt_codec.frame import Profile
-from kompakt_codec.models import TransformModel, build_model
+from kompakt_codec.models import ContextModel, TransformModel, build_model
 from kompakt_training.errors import TrainingError
 from kompakt_training.evaluation import evaluate_codec
 from kompakt_training.imageset import Images, ImageSet
 from kompakt_training.loop import run_identity
 from kompakt_training.quantiser import fit_step, symbols_of
+from kompakt_training.recipes import RECIPES
 from kompakt_training.settings import ExportSettings, Settings
 from kompakt_training.state import TrainingState
 
 _MAX_SYMBOL = 1 << 14
+_REFINEMENT_MARGIN = 2
+"""How far beyond what rounding gave in training a symbol may be."""
 
 
 def export_checkpoint(
@@ -36,7 +48,7 @@ def export_checkpoint(
     """
     model = build_model(settings.model, images.spec, settings.config)
     model.load_state_dict(state.best_weights)
-    tables = freeze(model.eval(), images.train, step_scale=export.step_scale)
+    entropy = freeze(model.eval(), images.train, step_scale=export.step_scale)
     training = Training(
         dataset=images.name,
         licence=images.licence,
@@ -46,26 +58,39 @@ def export_checkpoint(
         details=_details(state, settings, images, export, machine),
     )
 
-    def create(measured: Measured | None) -> Checkpoint:
+    def create(curve: Sequence[Measured]) -> Checkpoint:
         return Checkpoint.create(
             name=export.name,
             architecture=settings.model,
             config=dict(settings.config),
             spec=images.spec,
             model=model,
-            tables=tables,
+            entropy=entropy,
             training=training,
-            measured=measured,
+            default_level=default_level(model.levels),
+            weights="float16" if RECIPES[settings.model].rate_distortion else "float32",
+            measured=curve[default_level(model.levels)] if curve else None,
+            curve=tuple(curve) if len(curve) > 1 else (),
         )
 
-    return create(_measure(Codec(create(None)), images))
+    return create(_measure(Codec(create(())), images))
 
 
-def freeze(model: TransformModel, images: Images, *, step_scale: float) -> EntropyTables:
-    """Set the model's step, then fit its tables to the symbols of ``images``."""
+def default_level(levels: int) -> int:
+    """The level of a request that names none: a little above the middle."""
+    return round(0.58 * (levels - 1))
+
+
+def freeze(model: TransformModel, images: Images, *, step_scale: float) -> EntropyModel:
+    """Set the model's step, then fix its probabilities by the symbols of ``images``."""
     pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+    if isinstance(model, ContextModel):
+        finest = symbols_of(model, pixels, model.levels - 1)
+        reach = int(np.abs(finest).max()) + _REFINEMENT_MARGIN
+        return ContextEntropy.freeze(model.prior, max_symbol=min(MAX_SYMBOL, reach))
     fit_step(model, pixels, step_scale)
-    return build_tables(symbols_of(model, pixels))
+    levels = range(model.levels)
+    return TableEntropy([build_tables(symbols_of(model, pixels, level)) for level in levels])
 
 
 def build_tables(symbols: npt.NDArray[np.float32]) -> EntropyTables:
@@ -100,8 +125,13 @@ def _count(symbols: npt.NDArray[np.float32], index: int) -> tuple[int, npt.NDArr
     return minimum, counts.astype(np.int64)
 
 
-def _measure(codec: Codec, images: ImageSet) -> Measured:
-    result = evaluate_codec(codec, images.test, profile=Profile.EMBEDDED).result
+def _measure(codec: Codec, images: ImageSet) -> list[Measured]:
+    return [_measure_level(codec, images, level) for level in range(codec.levels)]
+
+
+def _measure_level(codec: Codec, images: ImageSet, level: int) -> Measured:
+    profile = Profile.EMBEDDED
+    result = evaluate_codec(codec, images.test, profile=profile, level=level).result
     return Measured(
         dataset=f"{images.name} test",
         num_images=result.num_images,

@@ -5,22 +5,28 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from kompakt_codec.metrics import psnr_db
-from kompakt_codec.models import build_model
+from kompakt_codec.models import TransformModel, build_model
+from kompakt_codec.precision import reduced_precision
 from kompakt_training.errors import TrainingError
 from kompakt_training.imageset import Images, ImageSet
 from kompakt_training.losses import LOSSES, Loss
 from kompakt_training.quantiser import fit_step, rounded_mse, to_unit, unit_batches
+from kompakt_training.recipes import RECIPES
 from kompakt_training.settings import Settings, flag
 from kompakt_training.state import HistoryRow, TrainingState, load_state, save_state
 
 _BETAS = (0.9, 0.99)
 _WARM_UP = 0.1
 _START_FRACTION = 1 / 25
+_AVERAGE_DECAY = 0.999
+_MAX_GRADIENT_NORM = 5.0
 
 OnStep = Callable[[torch.Tensor], None]
 
@@ -54,7 +60,13 @@ class Trainer:
         self.steps_per_epoch = len(self._train) // self._batch_size
         with _seeded(settings.seed, 0, device):
             model = build_model(settings.model, images.spec, settings.config)
+        self._precision = reduced_precision(device, enabled=RECIPES[settings.model].rate_distortion)
+        self._average: AveragedModel | None = None
         self.model = model.to(device)
+        if RECIPES[settings.model].rate_distortion:
+            self.model = self.model.to(memory_format=torch.channels_last)
+            average = get_ema_multi_avg_fn(_AVERAGE_DECAY)  # type: ignore[no-untyped-call]
+            self._average = AveragedModel(self.model, multi_avg_fn=average)
         self._optimizer = torch.optim.Adam(self.model.parameters(), betas=_BETAS)
 
     def resume(self, state: TrainingState) -> None:
@@ -67,6 +79,8 @@ class Trainer:
                 moments.setdefault(int(index), {})[name] = tensor
             groups = self._optimizer.state_dict()["param_groups"]
             self._optimizer.load_state_dict({"state": moments, "param_groups": groups})
+            if self._average is not None:
+                self._average.load_state_dict(state.average)
         except (RuntimeError, ValueError) as exc:
             raise TrainingError(f"the training state is damaged: {exc}") from exc
         self.state = state
@@ -107,22 +121,33 @@ class Trainer:
             rate = one_cycle(first_step + step, num_steps, self.settings.learning_rate)
             self._optimizer.param_groups[0]["lr"] = rate
             indices = order[step * self._batch_size : (step + 1) * self._batch_size]
-            loss = LOSSES[self.settings.model](self.model, to_unit(self._train[indices]))
+            progress = (first_step + step) / num_steps
+            with self._precision:
+                batch = to_unit(self._train[indices])
+                loss = LOSSES[self.settings.model](self.model, batch, progress)
             self._optimizer.zero_grad()
             loss.total.backward()  # type: ignore[no-untyped-call]
+            if self._average is not None:
+                torch.nn.utils.clip_grad_norm_(self.model.parameters(), _MAX_GRADIENT_NORM)
             self._optimizer.step()
+            if self._average is not None:
+                self._average.update_parameters(self.model)
             _accumulate(sums, loss)
             on_step(loss.total.detach())
         return {name: total.item() / self.steps_per_epoch for name, total in sums.items()}
 
     @torch.no_grad()
     def _validate(self) -> tuple[float, float]:
-        self.model.eval()
+        model = self._averaged().eval()
         total = 0.0
         for x in unit_batches(self._val):
-            total += LOSSES[self.settings.model](self.model, x).total.item() * len(x)
-        fit_step(self.model, self._val)
-        return total / len(self._val), rounded_mse(self.model, self._val)
+            total += LOSSES[self.settings.model](model, x, 1.0).total.item() * len(x)
+        fit_step(model, self._val)
+        return total / len(self._val), rounded_mse(model, self._val)
+
+    def _averaged(self) -> TransformModel:
+        """The model that validation and the checkpoint are of."""
+        return self.model if self._average is None else cast(TransformModel, self._average.module)
 
     def _advance(self, row: HistoryRow) -> None:
         state = self.state
@@ -134,9 +159,14 @@ class Trainer:
             for index, moments in self._optimizer.state_dict()["state"].items()
             for name, value in moments.items()
         }
-        if row["val_mse"] < state.best_mse:
-            state.best_mse, state.best_epoch = row["val_mse"], state.epoch
-            state.best_weights = {k: v.detach().clone() for k, v in state.weights.items()}
+        score = row["val_mse"]
+        if self._average is not None:
+            state.average = self._average.state_dict()
+            score = row["val_loss"]
+        if score < state.best_score:
+            state.best_score, state.best_epoch = score, state.epoch
+            best = self._averaged().state_dict()
+            state.best_weights = {k: v.detach().clone() for k, v in best.items()}
 
 
 def open_trainer(

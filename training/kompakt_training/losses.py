@@ -7,43 +7,77 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from kompakt_codec.models import Autoencoder, VariationalAutoencoder
+from kompakt_codec.models import (
+    Autoencoder,
+    RateModel,
+    VariationalAutoencoder,
+    distortion_weights,
+)
+
+_RATE_WARM_UP = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """A scalar to minimise, a mean over images, and the named parts that it is the sum of."""
+    """A scalar to minimise, a mean over images, and named parts to show beside it."""
 
     total: torch.Tensor
     parts: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
-def autoencoder_loss(model: Autoencoder, x: torch.Tensor) -> Loss:
+def autoencoder_loss(model: Autoencoder, x: torch.Tensor, progress: float) -> Loss:
     """Mean squared error over the pixels of images x in [0, 1] (Theis et al. 2017, section 2).
 
     It is the distortion alone: the rate is bounded by the bottleneck.
     """
+    del progress
     return Loss(total=functional.mse_loss(model(x), x))
 
 
-def variational_loss(model: VariationalAutoencoder, x: torch.Tensor) -> Loss:
+def variational_loss(model: VariationalAutoencoder, x: torch.Tensor, progress: float) -> Loss:
     """The negative evidence lower bound in nats an image (Kingma & Welling 2014, appendices B, C).
 
     Binary cross-entropy summed over pixels plus the KL divergence of N(mu, diag(exp(log_var))) from
     N(0, I).
     """
+    del progress
     x_hat, mu, log_var = model(x)
     bce = functional.binary_cross_entropy(x_hat, x, reduction="sum") / len(x)
     kl = -0.5 * (1 + log_var - mu**2 - log_var.exp()).sum() / len(x)
     return Loss(total=bce + kl, parts={"bce": bce, "kl": kl})
 
 
-LOSSES: dict[str, Callable[[Any, torch.Tensor], Loss]] = {
+def rate_distortion_loss(model: RateModel, x: torch.Tensor, progress: float) -> Loss:
+    """Bits plus weighted squared error, each summed over an image, at a level drawn for each.
+
+    R + lambda D (Ballé et al. 2017, equation 2), divided by sqrt(lambda) so that no level drowns
+    the others. The rate's weight rises over the first twentieth of the run (``progress`` 0 to 1):
+    without that the latents collapse before they carry anything. In evaluation each image's level
+    is its position's, and all of the rate counts.
+    """
+    if model.training:
+        level = torch.randint(model.levels, (len(x),), device=x.device)
+    else:
+        level = torch.arange(len(x), device=x.device) % model.levels
+    x_hat, bits = model(x, level)
+    error = (x_hat.float() - x).square().flatten(1).sum(1)
+    weight = distortion_weights(model.levels).to(x.device)[level]
+    warm_up = 0.05 + 0.95 * min(1.0, progress / _RATE_WARM_UP) if model.training else 1.0
+    total = (warm_up * bits + weight * error) / weight.sqrt()
+    parts = {"bits": bits.mean(), "mse": error.mean() / x[0].numel()}
+    return Loss(total=total.mean(), parts=parts)
+
+
+LOSSES: dict[str, Callable[[Any, torch.Tensor, float], Loss]] = {
     "ae": autoencoder_loss,
     "vae": variational_loss,
+    "context": rate_distortion_loss,
+    "factorized": rate_distortion_loss,
 }
 
 LOSS_LABELS: dict[str, str] = {
     "ae": "mean squared error",
     "vae": "BCE + KL, nats an image",
+    "context": "rate + distortion",
+    "factorized": "rate + distortion",
 }

@@ -41,16 +41,26 @@ def fit_step(model: TransformModel, pixels: torch.Tensor, scale: float = 1.0) ->
 
 @torch.inference_mode()
 def rounded_mse(model: TransformModel, pixels: torch.Tensor) -> float:
-    """Pooled MSE on [0, 1] of images rebuilt from rounded latents, themselves rounded to 8 bits."""
+    """Pooled MSE on [0, 1] of images rebuilt from rounded latents, themselves rounded to 8 bits.
+
+    Each image's rate level is its position's, so that all levels have their share.
+    """
     total = 0.0
     for x in unit_batches(pixels):
-        x_hat = model.synthesise(torch.round(model.analyse(x)))
+        level = torch.arange(len(x), device=x.device) % model.levels
+        x_hat = model.synthesise(torch.round(model.analyse(x, level)), level)
         x_hat = x_hat.mul(255).round_().clamp_(0, 255).div_(255)
         total += (x_hat - x).square().sum(dtype=torch.float64).item()
     return total / pixels.numel()
 
 
 @torch.inference_mode()
-def symbols_of(model: TransformModel, pixels: torch.Tensor) -> npt.NDArray[np.float32]:
-    """Rounded latents (N, C, h, w), before any table has bounded them."""
-    return np.concatenate([np.rint(model.analyse(x).cpu().numpy()) for x in unit_batches(pixels)])
+def symbols_of(
+    model: TransformModel, pixels: torch.Tensor, level: int = 0
+) -> npt.NDArray[np.float32]:
+    """Rounded latents (N, C, h, w) at one rate level, before any table has bounded them."""
+    made = []
+    for x in unit_batches(pixels):
+        levels = torch.full((len(x),), level, device=x.device)
+        made.append(np.rint(model.analyse(x, levels).cpu().numpy()))
+    return np.concatenate(made)

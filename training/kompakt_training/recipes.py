@@ -13,6 +13,8 @@ class Recipe:
     batch_size: int
     learning_rate: float
     """The peak of the one-cycle schedule."""
+    rate_distortion: bool = False
+    """Trained on rate plus distortion: averaged weights, mixed precision where it is fast."""
 
 
 RECIPES: dict[str, Recipe] = {
@@ -27,5 +29,26 @@ RECIPES: dict[str, Recipe] = {
         epochs=30,
         batch_size=128,
         learning_rate=3e-3,
+    ),
+    "context": Recipe(
+        config={
+            "width": 64,
+            "blocks": 2,
+            "latents": 48,
+            "units": 8,
+            "components": 3,
+            "levels": 13,
+        },
+        epochs=60,
+        batch_size=64,
+        learning_rate=4e-3,
+        rate_distortion=True,
+    ),
+    "factorized": Recipe(
+        config={"width": 48, "blocks": 1, "latents": 64, "levels": 13},
+        epochs=60,
+        batch_size=64,
+        learning_rate=3e-3,
+        rate_distortion=True,
     ),
 }

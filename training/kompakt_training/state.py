@@ -21,7 +21,7 @@ STATE_FILE = "training.state"
 """Not ``*.safetensors``: a run's folder may be served, and this is no checkpoint."""
 
 _HEADER_KEY = "kompakt-training"
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 
 HistoryRow = dict[str, float]
 """One epoch's figures by their column in history.csv."""
@@ -35,16 +35,19 @@ class TrainingState:
     epoch: int = 0
     """Epochs done."""
     best_epoch: int = 0
-    best_mse: float = float("inf")
+    best_score: float = float("inf")
+    """The least validation MSE, or loss where that is rate and distortion."""
     history: list[HistoryRow] = field(default_factory=list)
     weights: dict[str, torch.Tensor] = field(default_factory=dict)
     best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
     optimizer: dict[str, torch.Tensor] = field(default_factory=dict)
     """``{index}.{name}``: Adam's moments of each parameter."""
+    average: dict[str, torch.Tensor] = field(default_factory=dict)
+    """The running average of the weights, where the recipe has one."""
 
 
-_GROUPS = ("weights", "best_weights", "optimizer")
-_FIELDS = ("settings", "epoch", "best_epoch", "best_mse", "history")
+_GROUPS = ("weights", "best_weights", "optimizer", "average")
+_FIELDS = ("settings", "epoch", "best_epoch", "best_score", "history")
 
 
 def save_state(path: Path, state: TrainingState) -> None:
