@@ -25,7 +25,7 @@ from kompakt_training.data import load_dataset
 from kompakt_training.errors import TrainingError
 from kompakt_training.plots import plot_images
 
-MODELS = ("mnist-ae", "mnist-vae")
+MODELS = ("mnist-ae", "mnist-context", "mnist-vae")
 SHOWN = 12
 
 

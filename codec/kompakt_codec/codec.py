@@ -34,7 +34,7 @@ from kompakt_codec.models import RateModel
 
 Levels = Sequence[int]
 
-DEFAULT_EFFORT = 1
+DEFAULT_EFFORT = 2
 
 
 class Codec:

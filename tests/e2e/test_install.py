@@ -42,6 +42,7 @@ def packages(bin_directory: Path) -> set[str]:
 def test_the_wheel_holds_what_it_must_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert "kompakt_service/models/mnist-ae.safetensors" in names
+    assert "kompakt_service/models/mnist-context.safetensors" in names
     assert "kompakt_service/models/mnist-vae.safetensors" in names
     for package in ("kompakt", "kompakt_client", "kompakt_codec", "kompakt_service"):
         assert f"{package}/py.typed" in names

@@ -5,8 +5,10 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.datasets import load_sample_images
 
 from kompakt_codec.checkpoint import Checkpoint
+from kompakt_codec.models import ImageSpec
 from kompakt_training import cli, loop
 from tests.training.helpers import TINY, digits, write_pngs, write_published
 
@@ -15,7 +17,7 @@ TINY_FLAGS = {
     for model, config in TINY.items()
 }
 FAST_FLAGS = ["--batch-size", "8", "--learning-rate", "0.03"]
-ARTEFACTS = ["history.csv", "loss_curves.png", "reconstructions.png", "results.csv"]
+ARTEFACTS = ["history.csv", "loss_curves.png", "reconstructions.png", "report.html", "results.csv"]
 
 
 @pytest.fixture
@@ -57,7 +59,11 @@ def test_a_run_leaves_all_its_files(tmp_path, capsys, folder, model, parts):
     out, err = capsys.readouterr()
     assert err == ""
     assert "epoch 2/2" in out
-    assert "kompakt serve --models run" in out
+    assert f"wrote run/{checkpoint}, and what it is worth: run/report.html\n" in out
+    assert out.endswith("serve it with: kompakt serve --models run\n")
+    page = (run / "report.html").read_text("utf-8")
+    assert f"<title>my-digits-{model}</title>" in page
+    assert "kompakt serve --models run</pre>" in page
 
 
 def test_results_are_those_of_real_bytes(tmp_path, folder):
@@ -114,6 +120,39 @@ def test_rgb_images_make_an_rgb_codec(tmp_path):
 
     assert train(f"folder:{tmp_path / 'rgb'}") == 0
     assert Checkpoint.load(tmp_path / "runs/rgb-ae/rgb-ae.safetensors").header.channels == 3
+
+
+def test_the_model_is_by_the_images_size_where_none_is_named(tmp_path, folder):
+    flags = ["--epochs", "1", "--width", "4", "--blocks", "0", "--latents", "4", "--units", "4"]
+
+    assert cli.main(["--dataset", folder, *FAST_FLAGS, *flags, "--levels", "3"]) == 0
+
+    run = tmp_path / "runs/my-digits-context/my-digits-context.safetensors"
+    command = Checkpoint.load(run).header.training.command
+    assert command.startswith("kompakt train --model context --dataset 'folder:My Digits' ")
+    assert cli.default_model(ImageSpec(height=64, width=64, channels=3)) == "context"
+    assert cli.default_model(ImageSpec(height=64, width=65, channels=3)) == "factorized"
+
+
+def test_photographs_of_several_sizes_are_cut_and_the_command_says_how(tmp_path, capsys):
+    photo = load_sample_images().images[0]
+    for width in range(40, 60):
+        crop = photo[None, width : width + 33, 200 : 200 + width]
+        write_pngs(tmp_path / "photos" / str(width), crop)
+
+    assert train(f"folder:{tmp_path / 'photos'}") == 0
+
+    out = capsys.readouterr().out
+    assert "they are cut into tiles of 32x32; --crop N chooses another side" in out
+    assert "folder:photos: 20 images cut into tiles: 18 to train on, 1 to validate, 1 to" in out
+    header = Checkpoint.load(tmp_path / "runs/photos-ae/photos-ae.safetensors").header
+    assert (header.height, header.width, header.channels) == (32, 32, 3)
+    assert " --dataset folder:photos --crop 32 " in header.training.command
+
+    assert train(f"folder:{tmp_path / 'photos'}", "--crop", "32") == 0
+    assert "is finished" in capsys.readouterr().out
+    assert train(f"folder:{tmp_path / 'photos'}", "--crop", "16") == 1
+    assert "holds a run with other images" in capsys.readouterr().err
 
 
 def test_an_interrupted_run_says_how_to_go_on_and_does(tmp_path, capsys, folder, monkeypatch):
@@ -180,7 +219,7 @@ def test_other_settings_are_refused_until_told_to_start_again(capsys, folder):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ([], "required: --model, --dataset"),
+        ([], "required: --dataset"),
         (["--model", "gan", "--dataset", "mnist"], "invalid choice: 'gan'"),
         (["--model", "ae", "--dataset", "cifar"], "unknown dataset 'cifar'; known: mnist"),
         (["--model", "ae", "--dataset", "folder:"], "unknown dataset"),
@@ -195,6 +234,9 @@ def test_other_settings_are_refused_until_told_to_start_again(capsys, folder):
         (["--model", "ae", "--dataset", "mnist", "--name", "A b"], "a name is 1 to 64 of"),
         (["--model", "ae", "--dataset", "mnist", "--licence", "MIT"], "--licence is for folder:"),
         (["--model", "ae", "--dataset", "folder:x", "--data-dir", "y"], "--data-dir is for"),
+        (["--model", "ae", "--dataset", "mnist", "--blocks", "1"], "--blocks is not for --model"),
+        (["--model", "ae", "--dataset", "mnist", "--crop", "8"], "--crop is for folder:"),
+        (["--model", "ae", "--dataset", "folder:x", "--crop", "3"], "--crop must be 4 to 512"),
     ],
 )
 def test_a_usage_error_is_one_line_and_status_2(capsys, flags, words):

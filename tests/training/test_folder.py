@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from kompakt_codec.models import ImageSpec
 from kompakt_training.data import load_dataset
 from kompakt_training.errors import TrainingError
 from tests.training.helpers import digits, write_pngs
@@ -10,13 +11,23 @@ def as_set(images):
     return {image.tobytes() for image in images}
 
 
+def parts_of(images):
+    return [images.train, images.val, images.test]
+
+
+def flat(count, height, width):
+    """Grey images of one value each, their index."""
+    values = np.arange(count, dtype=np.uint8)[:, None, None, None]
+    return np.broadcast_to(values, (count, height, width, 1))
+
+
 def test_images_are_split_into_disjoint_parts_by_their_names_alone(tmp_path):
     write_pngs(tmp_path / "mine", digits(100))
 
     images = load_dataset(f"folder:{tmp_path / 'mine'}", licence="CC0")
     again = load_dataset(f"folder:{tmp_path / 'mine'}")
 
-    parts = [images.train, images.val, images.test]
+    parts = parts_of(images)
     assert [len(part) for part in parts] == [90, 5, 5]
     assert as_set(np.concatenate(parts)) == as_set(digits(100))
     assert again.sha256 == images.sha256
@@ -32,7 +43,7 @@ def test_folders_are_searched_to_their_depth_and_other_files_counted(tmp_path):
     images = load_dataset(f"folder:{tmp_path}")
 
     assert images.num_skipped == 2
-    assert [len(part) for part in (images.train, images.val, images.test)] == [18, 1, 1]
+    assert [len(part) for part in parts_of(images)] == [18, 1, 1]
 
 
 def test_rgb_images_are_accepted(tmp_path):
@@ -41,12 +52,75 @@ def test_rgb_images_are_accepted(tmp_path):
     assert load_dataset(f"folder:{tmp_path}").spec.channels == 3
 
 
-def test_mixed_sizes_are_listed_with_their_counts(tmp_path):
-    write_pngs(tmp_path / "a", digits(25))
-    write_pngs(tmp_path / "b", digits(2)[:, :7])
+def test_mixed_channels_become_rgb(tmp_path):
+    grey = digits(30)
+    write_pngs(tmp_path / "a", grey[:29])
+    write_pngs(tmp_path / "b", grey[29:].repeat(3, axis=3) // np.array([1, 2, 3], np.uint8))
 
-    with pytest.raises(TrainingError, match=r"2 sizes.*: 8x8x1 \(25\), 7x8x1 \(2\); all must be"):
-        load_dataset(f"folder:{tmp_path}")
+    images = load_dataset(f"folder:{tmp_path}")
+
+    everything = np.concatenate([images.train, images.val, images.test])
+    assert images.spec == ImageSpec(height=8, width=8, channels=3)
+    assert images.crop is None
+    assert as_set(grey[:29].repeat(3, axis=3)) < as_set(everything)
+    assert len(everything) == 30
+
+
+def test_mixed_sizes_are_cut_into_tiles_by_default(tmp_path):
+    write_pngs(tmp_path / "a", flat(20, 40, 50))
+    write_pngs(tmp_path / "b", flat(10, 30, 100))
+    write_pngs(tmp_path / "c", flat(2, 7, 300))
+
+    images = load_dataset(f"folder:{tmp_path}")
+
+    assert (images.crop, images.num_sources, images.num_small) == (24, 30, 2)
+    assert images.spec == ImageSpec(height=24, width=24, channels=1)
+    assert sum(len(part) for part in parts_of(images)) == 20 * 2 + 10 * 4
+
+
+def test_images_larger_than_any_model_are_cut_too(tmp_path):
+    write_pngs(tmp_path, flat(20, 520, 64))
+
+    assert load_dataset(f"folder:{tmp_path}").crop == 64
+
+
+def test_tiles_of_an_image_stay_in_one_part(tmp_path):
+    write_pngs(tmp_path, flat(60, 16, 24))
+
+    images = load_dataset(f"folder:{tmp_path}", crop=8)
+
+    sources = [set(part.ravel().tolist()) for part in parts_of(images)]
+    assert [len(part) for part in parts_of(images)] == [54 * 6, 3 * 6, 3 * 6]
+    assert [len(values) for values in sources] == [54, 3, 3]
+    assert set.union(*sources) == set(range(60))
+
+
+def test_tiles_beyond_the_limit_are_drawn_the_same_each_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("kompakt_training.folder.MAX_TRAIN_TILES", 50)
+    monkeypatch.setattr("kompakt_training.folder.MAX_HELD_OUT_TILES", 3)
+    write_pngs(tmp_path, np.resize(digits(20 * 12), (20, 24, 32, 1)))
+
+    images, again = (load_dataset(f"folder:{tmp_path}", crop=8) for _ in range(2))
+
+    assert [len(part) for part in parts_of(images)] == [36, 3, 3]
+    assert again.sha256 == images.sha256
+
+
+def test_no_more_tiles_are_cut_than_the_memory_allowed_holds(tmp_path, monkeypatch):
+    monkeypatch.setattr("kompakt_training.folder.MAX_FOLDER_BYTES", 20_000)
+    write_pngs(tmp_path, flat(20, 32, 32))
+
+    images = load_dataset(f"folder:{tmp_path}", crop=8)
+
+    assert 15_000 < sum(part.nbytes for part in parts_of(images)) <= 20_000
+
+
+def test_images_smaller_than_the_crop_are_counted(tmp_path):
+    write_pngs(tmp_path / "a", flat(19, 16, 16))
+    write_pngs(tmp_path / "b", flat(3, 16, 15))
+
+    with pytest.raises(TrainingError, match=r"holds 19 images \(3 smaller than 16x16\): at least"):
+        load_dataset(f"folder:{tmp_path}", crop=16)
 
 
 def test_too_few_images_say_what_was_skipped(tmp_path):

@@ -1,15 +1,18 @@
 """``kompakt train``: train a codec on a dataset and export its checkpoint."""
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from kompakt_codec.models import MODELS
+from kompakt_codec.allocator import keep_large_blocks
+from kompakt_codec.models import MODELS, ImageSpec
 from kompakt_training.data import DATASETS, FOLDER_PREFIX, dataset_name, is_dataset, load_dataset
 from kompakt_training.evaluation import Result
+from kompakt_training.imageset import ImageSet
 from kompakt_training.progress import say
 from kompakt_training.published import DATA_DIR_VARIABLE
 from kompakt_training.recipes import RECIPES
@@ -23,12 +26,17 @@ from kompakt_training.settings import (
     default_name,
 )
 from kompakt_training.terminal import Parser, run_command
+from kompakt_training.tiles import MAX_SIDE, MIN_SIDE
 
 _CONFIG_FLAGS = {
     "width": "channels of the transforms' first layer",
     "latents": "numbers that an image becomes",
-    "levels": "values that each of the autoencoder's latents can take, odd",
+    "levels": "ae: values that each latent can take, odd; context: rate levels",
+    "blocks": "residual blocks in each transform",
+    "units": "hidden units of the prior for each latent and layer",
+    "components": "logistics in each of the prior's mixtures",
 }
+_MAX_CONTEXT_SIDE = 64
 _DESCRIPTION = "Train a codec on your images and export its checkpoint."
 _RESUME_HINT = "give the same command again to go on after the last whole epoch"
 
@@ -42,13 +50,19 @@ def main(argv: list[str]) -> int:
 def _parser() -> Parser:
     parser = Parser(prog="kompakt train", description=_DESCRIPTION)
     add = parser.add_argument
-    add("--model", required=True, choices=tuple(MODELS), help="the architecture")
+    add("--model", choices=tuple(MODELS), help="the architecture (default: by the images' size)")
     add("--dataset", required=True, type=_dataset, metavar="|".join(DATASETS), help="the images")
     add(
         "--data-dir",
         type=Path,
         metavar="DIR",
         help=f"where the published sets lie (default: {DATA_DIR_VARIABLE}, else downloaded)",
+    )
+    add(
+        "--crop",
+        type=int,
+        metavar="N",
+        help="cut a folder's images into tiles of NxN pixels (default: only where sizes differ)",
     )
     add("--licence", metavar="TEXT", help="what a folder's images are under, for the checkpoint")
     add("--out", type=Path, metavar="RUN_DIR", help="the run's folder (default: runs/NAME)")
@@ -83,40 +97,74 @@ def _dataset(spec: str) -> str:
     return spec
 
 
+def default_model(spec: ImageSpec) -> str:
+    """The architecture for images of this size, where the command line names none."""
+    is_small = max(spec.height, spec.width) <= _MAX_CONTEXT_SIDE
+    return "context" if is_small else "factorized"
+
+
 def _train(parser: Parser, args: argparse.Namespace) -> None:
-    is_folder = args.dataset.startswith(FOLDER_PREFIX)
-    if is_folder and args.data_dir:
-        parser.error("--data-dir is for the published sets: a folder's path stands in --dataset")
-    if args.licence and not is_folder:
-        parser.error("--licence is for folder: datasets, the published sets have theirs")
-    settings = _settings(parser, args)
+    _refuse_foreign_flags(parser, args)
+    if args.model:  # refuse before the images are read, which can take long
+        _settings(parser, args, args.model)
+        _export_settings(parser, args, args.model)
     device = pick_device(args.device)
+    keep_large_blocks()
     console = Console()
-    export = _export_settings(parser, args, dataset_name(args.dataset))
-    images = load_dataset(args.dataset, args.data_dir, licence=args.licence)
-    run = Run(
-        settings=settings,
-        export=export,
-        images=images,
-        out=args.out or Path("runs") / export.name,
-        command=command_line(settings, export, dataset=images.name, licence=args.licence),
-    )
+    images = load_dataset(args.dataset, args.data_dir, licence=args.licence, crop=args.crop)
+    if images.crop and args.crop is None:
+        say(console, _cut_line(images.crop))
+    run = _run(parser, args, images)
     if args.resume and run.is_finished():
         say(console, f"{run.checkpoint_path} is finished; start again with --no-resume")
         return
     results = execute(run, device=device, resume=args.resume, console=console)
     console.print(_table(results))
-    say(console, f"wrote {run.checkpoint_path}; serve it with: kompakt serve --models {run.out}")
+    say(console, f"wrote {run.checkpoint_path}, and what it is worth: {run.report_path}")
+    say(console, f"serve it with: {shlex.join(['kompakt', 'serve', '--models', str(run.out)])}")
 
 
-def _settings(parser: Parser, args: argparse.Namespace) -> Settings:
+def _run(parser: Parser, args: argparse.Namespace, images: ImageSet) -> Run:
+    settings = _settings(parser, args, args.model or default_model(images.spec))
+    export = _export_settings(parser, args, settings.model)
+    return Run(
+        settings=settings,
+        export=export,
+        images=images,
+        out=args.out or Path("runs") / export.name,
+        command=command_line(
+            settings, export, dataset=images.name, crop=images.crop, licence=args.licence
+        ),
+    )
+
+
+def _refuse_foreign_flags(parser: Parser, args: argparse.Namespace) -> None:
+    is_folder = args.dataset.startswith(FOLDER_PREFIX)
+    if is_folder and args.data_dir:
+        parser.error("--data-dir is for the published sets: a folder's path stands in --dataset")
+    if args.licence and not is_folder:
+        parser.error("--licence is for folder: datasets, the published sets have theirs")
+    if args.crop is not None and not is_folder:
+        parser.error("--crop is for folder: datasets, the published sets' images stay whole")
+    if args.crop is not None and not MIN_SIDE <= args.crop <= MAX_SIDE:
+        parser.error(f"--crop must be {MIN_SIDE} to {MAX_SIDE} pixels, not {args.crop}")
+
+
+def _cut_line(side: int) -> str:
+    return (
+        f"the images are not all of one size up to {MAX_SIDE}x{MAX_SIDE}: they are cut into tiles "
+        f"of {side}x{side}; --crop N chooses another side"
+    )
+
+
+def _settings(parser: Parser, args: argparse.Namespace, model: str) -> Settings:
     config = {name: getattr(args, name) for name in _CONFIG_FLAGS}
     given = {name: value for name, value in config.items() if value is not None}
-    if foreign := given.keys() - RECIPES[args.model].config:
-        parser.error(f"--{min(foreign)} is not for --model {args.model}")
+    if foreign := given.keys() - RECIPES[model].config:
+        parser.error(f"--{min(foreign)} is not for --model {model}")
     try:
         return Settings.from_recipe(
-            args.model,
+            model,
             config=given,
             epochs=args.epochs,
             batch_size=args.batch_size,
@@ -127,11 +175,10 @@ def _settings(parser: Parser, args: argparse.Namespace) -> Settings:
         parser.error(str(exc))
 
 
-def _export_settings(parser: Parser, args: argparse.Namespace, dataset: str) -> ExportSettings:
+def _export_settings(parser: Parser, args: argparse.Namespace, model: str) -> ExportSettings:
+    name = args.name or default_name(dataset_name(args.dataset), model)
     try:
-        return ExportSettings(
-            name=args.name or default_name(dataset, args.model), step_scale=args.step_scale
-        )
+        return ExportSettings(name=name, step_scale=args.step_scale)
     except ValueError as exc:
         parser.error(str(exc))
 

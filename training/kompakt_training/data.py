@@ -24,18 +24,23 @@ def dataset_name(spec: str) -> str:
 
 
 def load_dataset(
-    spec: str, data_dir: Path | None = None, *, licence: str | None = None
+    spec: str,
+    data_dir: Path | None = None,
+    *,
+    licence: str | None = None,
+    crop: int | None = None,
 ) -> ImageSet:
     """Load ``mnist``, ``fashion-mnist`` or ``folder:PATH``, split into its three parts.
 
-    ``data_dir`` says where the published sets lie, ``licence`` what a folder's images are under.
-    Raises TrainingError.
+    ``data_dir`` says where the published sets lie, ``licence`` what a folder's images are under and
+    ``crop`` the side of the tiles that they are cut into. Raises TrainingError.
     """
     if not is_dataset(spec):
         raise TrainingError(f"unknown dataset {spec!r}; known: {', '.join(DATASETS)}")
     try:
         if spec.startswith(FOLDER_PREFIX):
-            return load_folder(_folder_path(spec), name=dataset_name(spec), licence=licence)
+            folder, name = _folder_path(spec), dataset_name(spec)
+            return load_folder(folder, name=name, licence=licence, crop=crop)
         return load_published(spec, data_dir)
     except ValueError as exc:
         raise TrainingError(f"{spec}: {exc}") from exc

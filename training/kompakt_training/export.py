@@ -77,8 +77,8 @@ def export_checkpoint(
 
 
 def default_level(levels: int) -> int:
-    """The level of a request that names none: a little above the middle."""
-    return round(0.58 * (levels - 1))
+    """The level of a request that names none: the middle one."""
+    return levels // 2
 
 
 def freeze(model: TransformModel, images: Images, *, step_scale: float) -> EntropyModel:

@@ -1,84 +1,161 @@
 """A folder of image files as a dataset."""
 
-from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from kompakt_codec.errors import CodecError
 from kompakt_codec.images import DEFAULT_LIMITS, decode_image
 from kompakt_training.errors import TrainingError
 from kompakt_training.imageset import Images, ImageSet
+from kompakt_training.tiles import MAX_SIDE, Size, cut, default_side, share
 
 MIN_FOLDER_IMAGES = 20
 MAX_FOLDER_BYTES = 1 << 31
+MAX_TRAIN_TILES = 60_000
+MAX_HELD_OUT_TILES = 5_000
+"""In each of the validation and the test part."""
 
 _HELD_OUT = 0.05
 _SPLIT_SEED = 0
-_SIZES_SHOWN = 5
+
+Indices = npt.NDArray[np.int64]
 
 
-def load_folder(path: Path, *, name: str, licence: str | None = None) -> ImageSet:
-    """Load every image below ``path``; they must agree in height, width and channels.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """An image file and what it holds."""
 
-    Files that are not images are skipped and counted. The split, 90/5/5, depends only on the names
-    of the files, never on a run's seed. Raises TrainingError; ValueError for images of a size that
-    no model accepts.
+    file: Path
+    size: Size
+    channels: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Survey:
+    """A folder's images in the order of their names, and its other files."""
+
+    sources: Sequence[_Source]
+    num_skipped: int
+    reason: str
+    """Why the first of the other files is not an image."""
+
+
+def load_folder(
+    path: Path, *, name: str, licence: str | None = None, crop: int | None = None
+) -> ImageSet:
+    """Load the images below ``path``: whole if they agree in size, else cut into tiles.
+
+    With ``crop``, the side of the tiles, images of one size are cut too; without it the tiles are
+    as ``default_side`` says. Images smaller than a tile are skipped and counted, and so are files
+    that are not images. Grey becomes RGB where any image is RGB. The split, 90/5/5, is by image,
+    never by tile, and depends only on the names of the files, never on a run's seed. Raises
+    TrainingError; ValueError for images of a size that no model accepts.
     """
     if not path.is_dir():
         raise TrainingError(f"{path} is not a folder")
-    images, num_skipped, reason = _read_images(path)
-    if len(images) < MIN_FOLDER_IMAGES:
-        skipped = f" ({num_skipped} files skipped, the first: {reason})" if num_skipped else ""
-        raise TrainingError(
-            f"{path} holds {len(images)} images{skipped}: at least {MIN_FOLDER_IMAGES} are needed"
-        )
-    _refuse_mixed_sizes(path, images)
-    train, val, test = _split(np.stack(images))
+    survey = _survey(path)
+    side = crop or _side_needed(survey.sources)
+    tile = (side, side) if side else survey.sources[0].size
+    sources = [s for s in survey.sources if s.size[0] >= tile[0] and s.size[1] >= tile[1]]
+    num_small = len(survey.sources) - len(sources)
+    if len(sources) < MIN_FOLDER_IMAGES:
+        small = f"{num_small} smaller than {tile[0]}x{tile[1]}" if num_small else ""
+        raise TrainingError(_too_few(path, len(sources), small, survey))
+    if not side:
+        _refuse_too_much(path, sources)
+    train, val, test = _load_parts(sources, tile, is_cut=side is not None)
     return ImageSet(
         name=name,
         licence=licence or "not stated",
         train=train,
         val=val,
         test=test,
-        num_skipped=num_skipped,
+        num_skipped=survey.num_skipped,
+        crop=side,
+        num_sources=len(sources),
+        num_small=num_small,
     )
 
 
-def _read_images(path: Path) -> tuple[list[Images], int, str]:
-    """Images in the order of their files' names, the number of other files, why the first is."""
-    images: list[Images] = []
-    num_skipped, num_bytes, reason = 0, 0, ""
+def _survey(path: Path) -> _Survey:
+    sources: list[_Source] = []
+    num_skipped, reason = 0, ""
     for file in sorted(p for p in path.rglob("*") if p.is_file()):
-        with file.open("rb") as stream:
-            data = stream.read(DEFAULT_LIMITS.max_bytes + 1)
         try:
-            images.append(decode_image(data))
+            height, width, channels = _read(file).shape
         except CodecError as exc:
             num_skipped += 1
             reason = reason or f"{file.name}: {exc}"
             continue
-        num_bytes += images[-1].nbytes
-        if num_bytes > MAX_FOLDER_BYTES:
-            raise TrainingError(f"the images in {path} take over {MAX_FOLDER_BYTES} bytes")
-    return images, num_skipped, reason
+        sources.append(_Source(file=file, size=(height, width), channels=channels))
+    return _Survey(sources=sources, num_skipped=num_skipped, reason=reason)
 
 
-def _refuse_mixed_sizes(path: Path, images: list[Images]) -> None:
-    sizes = Counter("x".join(map(str, image.shape)) for image in images)
-    if len(sizes) == 1:
-        return
-    shown = [f"{size} ({count})" for size, count in sizes.most_common(_SIZES_SHOWN)]
-    if len(sizes) > _SIZES_SHOWN:
-        shown.append("…")
-    raise TrainingError(
-        f"{path} holds images of {len(sizes)} sizes, height x width x channels: "
-        f"{', '.join(shown)}; all must be of one"
-    )
+def _read(file: Path) -> Images:
+    with file.open("rb") as stream:
+        return decode_image(stream.read(DEFAULT_LIMITS.max_bytes + 1))
 
 
-def _split(images: Images) -> tuple[Images, Images, Images]:
-    order = np.random.default_rng(_SPLIT_SEED).permutation(len(images))
-    num_held_out = max(1, round(_HELD_OUT * len(images)))
+def _side_needed(sources: Sequence[_Source]) -> int | None:
+    """The side of the tiles, None where every image can be taken whole."""
+    sizes = {source.size for source in sources}
+    if len(sizes) == 1 and max(max(size) for size in sizes) <= MAX_SIDE:
+        return None
+    return default_side(sizes)
+
+
+def _too_few(path: Path, count: int, small: str, survey: _Survey) -> str:
+    others = f"{survey.num_skipped} files skipped, the first: {survey.reason}"
+    notes = "; ".join([small] * bool(small) + [others] * bool(survey.num_skipped))
+    counted = f"{count} images ({notes})" if notes else f"{count} images"
+    return f"{path} holds {counted}: at least {MIN_FOLDER_IMAGES} are needed"
+
+
+def _refuse_too_much(path: Path, sources: Sequence[_Source]) -> None:
+    height, width = sources[0].size
+    if len(sources) * height * width * _channels(sources) > MAX_FOLDER_BYTES:
+        raise TrainingError(f"the images in {path} take over {MAX_FOLDER_BYTES} bytes")
+
+
+def _channels(sources: Sequence[_Source]) -> int:
+    return max(source.channels for source in sources)
+
+
+def _load_parts(sources: Sequence[_Source], tile: Size, *, is_cut: bool) -> list[Images]:
+    """The training, the validation and the test part, (N, *tile, channels) each."""
+    channels = _channels(sources)
+    most = (MAX_TRAIN_TILES, MAX_HELD_OUT_TILES, MAX_HELD_OUT_TILES)
+    held = MAX_FOLDER_BYTES // (tile[0] * tile[1] * channels)
+    parts = []
+    for part, count in zip(_split(len(sources)), most, strict=True):
+        limit = min(count, held * count // sum(most)) if is_cut else len(part)
+        parts.append(_load(sources, part, tile, channels, limit=limit))
+    return parts
+
+
+def _load(
+    sources: Sequence[_Source], part: Indices, tile: Size, channels: int, *, limit: int
+) -> Images:
+    """The tiles of a part's images, which are read one at a time."""
+    counts = share([sources[i].size for i in part], tile, limit=limit)
+    tiles = np.empty((sum(counts), *tile, channels), np.uint8)
+    end = 0
+    for index, count in zip(part.tolist(), counts, strict=True):
+        if count:
+            image = _read(sources[index].file)
+            # Grey is broadcast over the three channels where the set is RGB.
+            tiles[end : end + count] = cut(image, tile, count=count, seed=[_SPLIT_SEED, index])
+            end += count
+    return tiles
+
+
+def _split(count: int) -> tuple[Indices, Indices, Indices]:
+    """Which of ``count`` images are for training, for validation and for the test."""
+    order = np.random.default_rng(_SPLIT_SEED).permutation(count)
+    num_held_out = max(1, round(_HELD_OUT * count))
     test, val, train = np.split(order, [num_held_out, 2 * num_held_out])
-    return images[train], images[val], images[test]
+    return train, val, test

@@ -28,6 +28,12 @@ class ImageSet:
     test: Images
     num_skipped: int = 0
     """Files of a folder that are not images."""
+    crop: int | None = None
+    """Side of the tiles that a folder's images were cut into, in pixels; None: they are whole."""
+    num_sources: int = 0
+    """Images that the tiles were cut from."""
+    num_small: int = 0
+    """Images of a folder left out as smaller than a tile."""
 
     def __post_init__(self) -> None:
         _ = self.spec

@@ -15,6 +15,7 @@ from kompakt_codec.errors import CheckpointError
 from kompakt_training.errors import TrainingError
 from kompakt_training.evaluation import Result, evaluate, write_results
 from kompakt_training.export import export_checkpoint
+from kompakt_training.html_report import REPORT_PAGE, write_html_report
 from kompakt_training.imageset import Images, ImageSet
 from kompakt_training.loop import Trainer, fit, open_trainer, run_identity
 from kompakt_training.plots import plot_history, plot_images
@@ -47,6 +48,11 @@ class Run:
         """The checkpoint: the last file that a run writes, so its presence says that all is."""
         return self.out / f"{self.export.name}{SUFFIX}"
 
+    @property
+    def report_path(self) -> Path:
+        """The page that sets the checkpoint beside the classical codecs."""
+        return self.out / REPORT_PAGE
+
     def is_finished(self) -> bool:
         """Whether the folder holds this run's checkpoint."""
         try:
@@ -71,7 +77,7 @@ def execute(run: Run, *, device: torch.device, resume: bool, console: Console) -
     _introduce(run, trainer, console)
     _train(run, trainer, state_path, console)
     say(console, "freezing the tables and measuring on the test images …")
-    return _finish(run, trainer.state, machine=_machine(device))
+    return _finish(run, trainer.state, machine=_machine(device), console=console)
 
 
 def pick_device(name: str) -> torch.device:
@@ -91,11 +97,13 @@ def pick_pictures(images: Images) -> npt.NDArray[np.int64]:
 
 def _introduce(run: Run, trainer: Trainer, console: Console) -> None:
     images = run.images
+    cut = f"{images.num_sources} images cut into tiles: " if images.crop else ""
+    small = f", {images.num_small} smaller images skipped" if images.num_small else ""
     skipped = f", {images.num_skipped} other files skipped" if images.num_skipped else ""
     say(
         console,
-        f"{images.name}: {len(images.train)} images to train on, {len(images.val)} to validate, "
-        f"{len(images.test)} to test, {images.spec}{skipped}",
+        f"{images.name}: {cut}{len(images.train)} {'' if cut else 'images '}to train on, "
+        f"{len(images.val)} to validate, {len(images.test)} to test, {images.spec}{small}{skipped}",
     )
     num_parameters = sum(p.numel() for p in trainer.model.parameters())
     say(console, f"{run.settings.model}: {num_parameters} parameters, on {trainer.device.type}")
@@ -117,7 +125,7 @@ def _train(run: Run, trainer: Trainer, state_path: Path, console: Console) -> No
         fit(trainer, path=state_path, on_step=progress.on_step, on_epoch=on_epoch)
 
 
-def _finish(run: Run, state: TrainingState, *, machine: str) -> list[Result]:
+def _finish(run: Run, state: TrainingState, *, machine: str, console: Console) -> list[Result]:
     checkpoint = export_checkpoint(
         state, run.settings, run.images, run.export, command=run.command, machine=machine
     )
@@ -128,6 +136,8 @@ def _finish(run: Run, state: TrainingState, *, machine: str) -> list[Result]:
     name, model = run.export.name, run.settings.model
     plot_history(run.out / LOSSES_FILE, state.history, title=name, model=model)
     _plot_pictures(run.out / PICTURES_FILE, codec, run.images.test, results[0])
+    say(console, "measuring the classical codecs beside it …")
+    write_html_report(run.report_path, codec, run.images.test, models=run.out)
     checkpoint.save(run.checkpoint_path)
     return results
 

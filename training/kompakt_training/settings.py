@@ -101,10 +101,17 @@ def default_name(dataset: str, model: str) -> str:
 
 
 def command_line(
-    settings: Settings, export: ExportSettings, *, dataset: str, licence: str | None = None
+    settings: Settings,
+    export: ExportSettings,
+    *,
+    dataset: str,
+    crop: int | None = None,
+    licence: str | None = None,
 ) -> str:
     """The command that makes the checkpoint again, defaults and machine's paths left out."""
     words = ["kompakt", "train", "--model", settings.model, "--dataset", dataset]
+    if crop is not None:
+        words += ["--crop", str(crop)]
     defaults = Settings.from_recipe(settings.model).flat()
     for key, value in settings.flat().items():
         if value != defaults[key]:

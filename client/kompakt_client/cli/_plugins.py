@@ -13,7 +13,13 @@ from kompakt_client.cli._errors import FAILED
 
 GROUP = "kompakt.commands"
 
-_EXTRAS = {"serve": "service", "health": "service", "train": "training", "report": "training"}
+_EXTRAS = {
+    "serve": "service",
+    "health": "service",
+    "train": "training",
+    "report": "training",
+    "bench": "training",
+}
 """The extra that each command of Kompakt itself needs."""
 
 

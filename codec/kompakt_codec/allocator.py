@@ -1,0 +1,24 @@
+"""The C allocator, told to keep the memory of large tensors."""
+
+import ctypes
+import sys
+
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+_THRESHOLD_BYTES = 1 << 30
+
+
+def keep_large_blocks() -> bool:
+    """Let glibc reuse blocks of up to 1 GiB instead of giving each back to the kernel.
+
+    A transform frees and takes the same activations in every batch; page faults on fresh memory can
+    take as long as the arithmetic. For a process that trains or serves; true if it was done.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    if mallopt is None:
+        return False
+    return all(
+        mallopt(option, _THRESHOLD_BYTES) == 1 for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD)
+    )

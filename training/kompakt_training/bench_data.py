@@ -1,0 +1,122 @@
+"""The images of a benchmark: a dataset's test part, or all images of a directory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from kompakt_codec.errors import CodecError
+from kompakt_codec.images import DEFAULT_LIMITS, decode_image
+from kompakt_training.data import DATASETS, dataset_name, is_dataset, load_dataset
+from kompakt_training.errors import TrainingError
+from kompakt_training.folder import MAX_FOLDER_BYTES
+from kompakt_training.imageset import Images
+from kompakt_training.tiles import cut, share
+
+MAX_TILES = 10_000
+
+_SEED = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchImages:
+    """Images of one size, and what they are called: never a path."""
+
+    name: str
+    images: Images
+    """uint8 (N, height, width, channels), N >= 1."""
+    notes: Sequence[str] = ()
+    """What a person should know of how they were come by."""
+
+    @property
+    def size(self) -> str:
+        """Height, width and channels, such as "28x28x1"."""
+        return "x".join(map(str, self.images.shape[1:]))
+
+
+def load_bench_images(
+    data: str,
+    data_dir: Path | None = None,
+    *,
+    crop: int | None = None,
+    max_images: int | None = None,
+) -> BenchImages:
+    """The test part of a dataset that trainings know, or all images below a directory.
+
+    ``crop`` is the side of the tiles that a folder's images are cut into, ``data_dir`` where the
+    published sets lie. Of more than ``max_images`` a fixed sample is taken. Raises TrainingError.
+    """
+    if is_dataset(data):
+        test = load_dataset(data, data_dir, crop=crop).test
+        loaded = BenchImages(name=dataset_name(data), images=test)
+    else:
+        loaded = _load_directory(data, crop)
+    if max_images is None or max_images >= len(loaded.images):
+        return loaded
+    chosen = np.random.default_rng(_SEED).choice(len(loaded.images), max_images, replace=False)
+    return replace(loaded, images=loaded.images[np.sort(chosen)])
+
+
+def _load_directory(data: str, crop: int | None) -> BenchImages:
+    directory = Path(data).expanduser()
+    if not directory.is_dir():
+        raise TrainingError(
+            f"{data!r} is neither a directory of images nor a dataset: {', '.join(DATASETS)}"
+        )
+    images, notes = _read_all(directory)
+    channels = max(image.shape[2] for image in images)
+    # Grey is broadcast over the three channels where any image is RGB.
+    alike = [np.broadcast_to(image, (*image.shape[:2], channels)) for image in images]
+    return BenchImages(
+        name=directory.resolve().name,
+        images=_tiles(alike, crop) if crop else _whole(directory, alike),
+        notes=notes,
+    )
+
+
+def _read_all(directory: Path) -> tuple[list[Images], list[str]]:
+    """All images in the order of their names, and a note on the files that are none."""
+    images: list[Images] = []
+    skipped: list[str] = []
+    num_bytes = 0
+    for file in sorted(path for path in directory.rglob("*") if path.is_file()):
+        try:
+            with file.open("rb") as stream:
+                images.append(decode_image(stream.read(DEFAULT_LIMITS.max_bytes + 1)))
+        except CodecError as exc:
+            skipped.append(f"{file.name}: {exc}")
+            continue
+        num_bytes += images[-1].nbytes
+        if num_bytes > MAX_FOLDER_BYTES:
+            raise TrainingError(f"the images in {directory} take over {MAX_FOLDER_BYTES} bytes")
+    notes = [f"{len(skipped)} files skipped, the first: {skipped[0]}"] if skipped else []
+    if not images:
+        raise TrainingError(": ".join([f"{directory} holds no image", *notes]))
+    return images, notes
+
+
+def _whole(directory: Path, images: Sequence[Images]) -> Images:
+    sizes = sorted({image.shape[:2] for image in images})
+    if len(sizes) > 1:
+        listed = ", ".join(f"{height}x{width}" for height, width in sizes[:3])
+        raise TrainingError(
+            f"the images in {directory} differ in size ({listed}{', …' * (len(sizes) > 3)}): "
+            "cut them into tiles with --crop N"
+        )
+    return np.stack(images)
+
+
+def _tiles(images: Sequence[Images], side: int) -> Images:
+    """Tiles of all images, at most 256 of each and 10,000 in all."""
+    tile = (side, side)
+    limit = min(MAX_TILES, MAX_FOLDER_BYTES // (side * side * images[0].shape[2]))
+    counts = share([image.shape[:2] for image in images], tile, limit=limit)
+    cuts = [
+        cut(image, tile, count=count, seed=[_SEED, index])
+        for index, (image, count) in enumerate(zip(images, counts, strict=True))
+        if count
+    ]
+    if not cuts:
+        raise TrainingError(f"no image is as large as {side}x{side}: give a smaller --crop")
+    return np.concatenate(cuts)

@@ -1,0 +1,57 @@
+"""Images of any size cut into tiles of one."""
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from kompakt_training.imageset import Images
+
+MIN_SIDE, MAX_SIDE = 4, 512
+"""Of the images that models accept."""
+MAX_TILES_AN_IMAGE = 256
+
+_LARGEST_DEFAULT_SIDE = 64
+_MULTIPLE = 8
+
+Size = tuple[int, int]
+"""Height and width."""
+
+
+def default_side(sizes: Collection[Size]) -> int:
+    """The side of the tiles for images of these sizes: 8 to 64, a multiple of 8.
+
+    It is the shortest side among the images, rounded down. Images with a side under 8 do not count,
+    they will be left out.
+    """
+    shortest = min((min(size) for size in sizes if min(size) >= _MULTIPLE), default=_MULTIPLE)
+    return min(_LARGEST_DEFAULT_SIDE, shortest // _MULTIPLE * _MULTIPLE)
+
+
+def share(sizes: Sequence[Size], tile: Size, *, limit: int) -> list[int]:
+    """How many tiles to take of each image, at most ``limit`` in all.
+
+    No image gives more than it holds or than 256. Beyond the limit, images that hold many give
+    fewer; if there are more images than tiles to take, the first ones give one each.
+    """
+    held = np.array([(height // tile[0]) * (width // tile[1]) for height, width in sizes])
+    for most in range(MAX_TILES_AN_IMAGE, 0, -1):
+        counts = np.minimum(held, most)
+        if counts.sum() <= limit:
+            return [int(count) for count in counts]
+    return [int(index < limit) for index in range(len(sizes))]
+
+
+def cut(image: Images, tile: Size, *, count: int, seed: Sequence[int]) -> Images:
+    """Cut ``count`` tiles out of an image (height, width, channels): (count, *tile, channels).
+
+    They lie on a grid in the image's middle and do not overlap. Which ones, where the grid has
+    more, is drawn by the seed; they stay in reading order.
+    """
+    height, width = tile
+    rows, columns = image.shape[0] // height, image.shape[1] // width
+    top, left = (image.shape[0] - rows * height) // 2, (image.shape[1] - columns * width) // 2
+    grid = image[top : top + rows * height, left : left + columns * width]
+    tiles = grid.reshape(rows, height, columns, width, -1).swapaxes(1, 2)
+    chosen = np.random.default_rng(seed).choice(rows * columns, count, replace=False)
+    row, column = np.divmod(np.sort(chosen), columns)
+    return tiles[row, column]
