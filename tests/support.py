@@ -92,7 +92,7 @@ def make_level_checkpoint(levels: int = 5, *, name: str = "tiny-levels") -> Chec
         config=config,
         spec=DIGIT,
         model=model,
-        entropy=ContextEntropy.freeze(model.prior, max_symbol=127),
+        entropy=ContextEntropy.freeze(model.prior, max_symbols=[127] * levels),
         training=UNTRAINED,
         default_level=levels // 2,
         measured=curve[levels // 2],

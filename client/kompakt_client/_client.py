@@ -75,6 +75,14 @@ class Client(BaseClient):
           with at most 2 bytes beside the payload, whose model you have to know.
         - `fit`: what to do with an image of a size that the model does not accept:
           "refuse" it (default), or scale it to "contain", "cover" or "stretch".
+        - one quality at most, which the stream is measured to have, or else the image
+          fails with a `QualityUnreachableError`: `min_psnr_db` in dB or `max_mse` on
+          [0, 1], the smallest stream found that has it; `max_bytes`, framing included,
+          the best stream found that fits; `lossless`, True to lose nothing; `level`, a
+          rate level of the model. Default: the model's default level.
+        - `fallback`: "best" (default) lets a classical codec (DEFLATE, PNG, WebP) make
+          the stream of an image for which it needs fewer bytes at no worse quality;
+          "never" does not.
         - `latents`: True to return the quantised latents too.
         - `reconstruction`: True to return what the stream decodes to, and its
           distortion.

@@ -40,6 +40,7 @@ def to_compressed(
     return Compressed(
         data=result.stream.data,
         model=response.model,
+        codec=result.codec or response.model,
         fingerprint=response.fingerprint,
         profile=profile,
         crc32c=result.stream.crc32c,
@@ -48,6 +49,7 @@ def to_compressed(
         width=result.width,
         channels=result.channels,
         fitted=result.fitted,
+        level=_optional(result, "level"),
         latents=_tensor(result.latents) if result.HasField("latents") else None,
         reconstruction=_pixels(result.reconstruction) if has_reconstruction else None,
         mse=_optional(result, "mse"),
@@ -69,6 +71,7 @@ def to_decompressed(
         width=result.width,
         channels=result.channels,
         model=result.model,
+        codec=result.codec or result.model,
         timings=_timings(response),
     )
 
@@ -98,6 +101,7 @@ def to_model_info(model: pb.Model) -> ModelInfo:
         latent_shape=tuple(model.latent_shape),
         measured=_mirror(MeasuredQuality, model.measured) if measured else None,
         training=_mirror(TrainingInfo, model.training) if training else None,
+        curve=tuple(_mirror(MeasuredQuality, point) for point in model.curve),
     )
 
 

@@ -7,6 +7,7 @@ KompaktError
 │   ├── WrongSizeError          a size or channels that the model does not accept
 │   ├── ImageTooLargeError      over the server's limit on pixels or bytes
 │   └── MessageTooLargeError    over the transport's limit on a message
+├── QualityUnreachableError     no stream of the image meets the demanded quality
 ├── UnknownModelError           no loaded model has this name
 ├── StreamError                 the compressed stream cannot be decoded
 │   ├── InvalidStreamError      not a Kompakt stream, empty, or malformed
@@ -107,6 +108,25 @@ class MessageTooLargeError(InvalidRequestError):
         return True
 
 
+class QualityUnreachableError(KompaktError):
+    """No stream of the image meets the demanded quality; the properties tell the nearest one."""
+
+    @property
+    def size_bytes(self) -> int | None:
+        """The nearest stream's length, all framing included; None if the server told none."""
+        return int(self.metadata["size_bytes"]) if "size_bytes" in self.metadata else None
+
+    @property
+    def mse(self) -> float | None:
+        """The nearest stream's mean squared error on [0, 1]."""
+        return float(self.metadata["mse"]) if "mse" in self.metadata else None
+
+    @property
+    def psnr_db(self) -> float | None:
+        """10 log10(1 / mse) in dB; None if mse is 0."""
+        return float(self.metadata["psnr_db"]) if "psnr_db" in self.metadata else None
+
+
 class UnknownModelError(KompaktError):
     """No loaded model has this name."""
 
@@ -161,6 +181,7 @@ REASONS: dict[str, type[KompaktError]] = {
     "IMAGE_TOO_LARGE": ImageTooLargeError,
     "BASELINE_UNAVAILABLE": InvalidRequestError,
     "UNKNOWN_MODEL": UnknownModelError,
+    "QUALITY_UNREACHABLE": QualityUnreachableError,
     "INVALID_STREAM": InvalidStreamError,
     "CORRUPT_STREAM": CorruptStreamError,
     "MODEL_MISMATCH": ModelMismatchError,

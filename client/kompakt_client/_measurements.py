@@ -146,11 +146,18 @@ class ModelInfo:
     checkpoint_bytes: int
     """Size of its checkpoint in bytes."""
     measured: MeasuredQuality | None
-    """Its rate and distortion, if they were measured."""
+    """Its rate and distortion at its default level, if they were measured."""
     training: TrainingInfo | None
     """Its training, if it is known."""
     is_default: bool
     """Whether a request that names no model gets this one."""
+    levels: int
+    """How many rate levels it has; level 0 is the coarsest."""
+    default_level: int
+    """The level of a request that demands no quality."""
+    curve: tuple[MeasuredQuality, ...]
+    """Its rate and distortion at every level, the coarsest first; empty if there is one level,
+    or if they were not measured."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Literal
 
 Profile = Literal["file", "embedded"]
 Fit = Literal["refuse", "contain", "cover", "stretch"]
+Fallback = Literal["best", "never"]
 Format = Literal["raw", "png", "webp", "bmp", "tiff"]
 BaselineName = Literal["zip", "deflate", "png", "webp-lossless", "jpeg", "webp", "avif", "jpeg-xl"]
 

@@ -17,7 +17,7 @@ from kompakt.v1 import compression_pb2 as pb
 from kompakt_client._convert import to_compressed, to_decompressed, to_image_evaluation
 from kompakt_client._inputs import ImageInput, StreamInput, to_image, to_stream
 from kompakt_client._measurements import ImageEvaluation
-from kompakt_client._names import BaselineName, Fit, Format, Profile
+from kompakt_client._names import BaselineName, Fallback, Fit, Format, Profile
 from kompakt_client._packing import Chunk, Item, Limits
 from kompakt_client._results import Compressed, Decompressed, Failure
 from kompakt_client._status import broken_answer, error_of_item
@@ -35,6 +35,10 @@ FITS: dict[Fit, pb.Fit.ValueType] = {
     "contain": pb.FIT_CONTAIN,
     "cover": pb.FIT_COVER,
     "stretch": pb.FIT_STRETCH,
+}
+FALLBACKS: dict[Fallback, pb.Fallback.ValueType] = {
+    "best": pb.FALLBACK_BEST,
+    "never": pb.FALLBACK_NEVER,
 }
 FORMATS: dict[Format, pb.ImageFormat.ValueType] = {
     "raw": pb.IMAGE_FORMAT_RAW,
@@ -105,16 +109,31 @@ def compress(
     model: str | None = None,
     profile: Profile = "file",
     fit: Fit = "refuse",
+    level: int | None = None,
+    min_psnr_db: float | None = None,
+    max_mse: float | None = None,
+    max_bytes: int | None = None,
+    lossless: bool = False,
+    fallback: Fallback = "best",
     latents: bool = False,
     reconstruction: bool = False,
 ) -> Operation[Compressed]:
     """Return the operation that compresses images."""
+    quality = _demand(
+        level=level,
+        min_psnr_db=min_psnr_db,
+        max_mse=max_mse,
+        max_bytes=max_bytes,
+        lossless=lossless or None,
+    )
     options = pb.CompressOptions(
         model=model or "",
         profile=_choose(PROFILES, "profile", profile),
         fit=_choose(FITS, "fit", fit),
         return_latents=latents,
         return_reconstruction=reconstruction,
+        fallback=_choose(FALLBACKS, "fallback", fallback),
+        **quality,
     )
     return Operation(
         method="Compress",
@@ -179,6 +198,17 @@ def evaluate(
 def prepare_nothing(source: object) -> Item:
     """Refuse any input: the preparation of a call that takes none."""
     raise TypeError(f"this call takes no inputs, not {source!r}")
+
+
+def _demand(**qualities: Any) -> dict[str, Any]:
+    """Return the one quality that is given, or none; `qualities` are named as in the contract."""
+    given = {name: value for name, value in qualities.items() if value is not None}
+    if len(given) > 1:
+        raise ValueError(f"one quality at a time: {' and '.join(given)} exclude each other")
+    for name, value in given.items():
+        if not value >= 0:
+            raise ValueError(f"{name} must be 0 or more, not {value!r}")
+    return given
 
 
 def _image_item(options: Message, source: ImageInput) -> Item:

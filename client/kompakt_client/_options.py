@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypedDict
 
-from kompakt_client._names import BaselineName, Fit, Format, Profile
+from kompakt_client._names import BaselineName, Fallback, Fit, Format, Profile
 
 
 class CompressOptions(TypedDict, total=False):
@@ -14,6 +14,12 @@ class CompressOptions(TypedDict, total=False):
     model: str | None
     profile: Profile
     fit: Fit
+    level: int | None
+    min_psnr_db: float | None
+    max_mse: float | None
+    max_bytes: int | None
+    lossless: bool
+    fallback: Fallback
     latents: bool
     reconstruction: bool
     timeout: float | None

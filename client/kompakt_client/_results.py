@@ -52,7 +52,10 @@ class Compressed:
     data: bytes = field(repr=False)
     """The stream, ready to be stored."""
     model: str
-    """The model that made it."""
+    """The model that was asked for, which the stream names."""
+    codec: str
+    """What made the payload: the model's name, or that of a classical codec: "raw",
+    "deflate", "png", "webp-lossless" or "webp"."""
     fingerprint: str
     """The fingerprint of that model's entropy path, 64 hexadecimal digits."""
     profile: Profile
@@ -69,12 +72,16 @@ class Compressed:
     """1 for grey, 3 for RGB."""
     fitted: bool
     """Whether the image's pixels were changed to fit the model."""
+    level: int | None = None
+    """The model's rate level; None if a classical codec made the payload."""
     latents: npt.NDArray[np.generic] | None = field(default=None, repr=False, compare=False)
-    """The quantised latents, int16, in the model's latent shape; if asked for."""
+    """The quantised latents, int16, in the model's latent shape; if asked for, and if the
+    model made the payload."""
     reconstruction: npt.NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
     """What the stream decodes to, uint8 HWC; if asked for."""
     mse: float | None = None
-    """Mean squared error of the reconstruction, on [0, 1]; if it was asked for."""
+    """Mean squared error of what the stream decodes to, on [0, 1]; if it was measured: for a
+    demanded quality, a classical codec, or with the reconstruction."""
     psnr_db: float | None = None
     """10 log10(1 / mse) in dB; None if mse is None or 0."""
     timings: Timings | None = field(default=None, repr=False, compare=False)
@@ -109,7 +116,9 @@ class Decompressed:
     channels: int
     """1 for grey, 3 for RGB."""
     model: str
-    """The model that decoded it."""
+    """The model that decoded it, or that a classical codec's stream names."""
+    codec: str
+    """What the payload was: the model's name, or that of a classical codec."""
     timings: Timings | None = field(default=None, repr=False, compare=False)
     """Where the request's time went; None in a stream."""
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from kompakt_codec.checkpoint import Checkpoint
+from kompakt_codec.classical import classical_name, decode_classical
 from kompakt_codec.entropy import Symbols
 from kompakt_codec.errors import (
     InvalidStreamError,
@@ -98,12 +99,21 @@ class Codec:
         if not frames:
             return []
         parsed = [parse_frame(data, profile) for data in frames]
+        images = {
+            i: self.decode_classical(frame)[0]
+            for i, frame in enumerate(parsed)
+            if frame.is_classical
+        }
+        rest = [i for i, frame in enumerate(parsed) if not frame.is_classical]
         symbols = []
-        for item in self.decode(parsed):
+        for item in self.decode([parsed[i] for i in rest]):
             if isinstance(item, StreamError):
                 raise item
             symbols.append(item)
-        return list(self.synthesise(np.stack(symbols), [frame.mode for frame in parsed]))
+        if symbols:
+            decoded = self.synthesise(np.stack(symbols), [parsed[i].mode for i in rest])
+            images.update(zip(rest, decoded, strict=True))
+        return [images[i] for i in range(len(frames))]
 
     @torch.no_grad()
     def analyse(self, images: Pixels, levels: Levels) -> Symbols:
@@ -140,6 +150,21 @@ class Codec:
             results[i] = self._verified(frames[i], item)
         return [item for item in results if item is not None]
 
+    def decode_classical(self, frame: Frame) -> tuple[Pixels, str]:
+        """Decode and check a classical frame that names this codec's model.
+
+        Returns uint8 pixels (height, width, channels) and the classical codec's name. Raises a
+        StreamError.
+        """
+        refusal = self._refusal(frame)
+        if refusal is not None:
+            raise refusal
+        header = self.header
+        shape = (header.height, header.width, header.channels)
+        pixels = decode_classical(frame.mode, frame.payload, shape)
+        frame.verify(self.fingerprint, pixels)
+        return pixels, classical_name(frame.mode, frame.payload)
+
     def _refusal(self, frame: Frame) -> StreamError | None:
         prefix = frame.fingerprint_prefix
         if prefix is not None and prefix != self.fingerprint[:FINGERPRINT_PREFIX_BYTES]:
@@ -149,7 +174,7 @@ class Codec:
             )
         if frame.size is not None:
             return InvalidStreamError(f"a shape, but {self.header.name} has only one size")
-        if frame.mode >= self.levels:
+        if not frame.is_classical and frame.mode >= self.levels:
             return UnsupportedVersionError(
                 f"rate level {frame.mode}, but {self.header.name} has levels 0 to {self.levels - 1}"
             )

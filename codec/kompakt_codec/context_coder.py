@@ -6,7 +6,7 @@ it (docs/format.md, "Context payload"). All images of a batch go in step, latent
 
 import hashlib
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -43,9 +43,11 @@ if TYPE_CHECKING:
 
 MAX_SYMBOL = 127
 _LAYERS = 3
+_CHUNK = 32
+"""Images coded at a time: what keeps their tables in the cache."""
 MAX_LATENTS = 1024
 _KINDS = {
-    "latents": torch.int32,
+    "max_symbols": torch.int32,
     "sizes": torch.int32,
     "exp": torch.int32,
     "sigmoid": torch.int32,
@@ -64,7 +66,7 @@ class _Layer:
 
 
 class ContextEntropy:
-    """Codes vectors of ``latents`` symbols from -max_symbol to max_symbol.
+    """Codes vectors of ``latents`` symbols, at level q from -max_symbols[q] to max_symbols[q].
 
     ``weights`` are three int16 matrices (out, in), in which what the masks forbid is zero;
     ``shifts`` three int64 matrices (levels, out). Raises CheckpointError if they do not fit.
@@ -74,36 +76,35 @@ class ContextEntropy:
         self,
         *,
         latents: int,
-        max_symbol: int,
+        max_symbols: Sequence[int],
         weights: Sequence[npt.NDArray[np.int16]],
         shifts: Sequence[npt.NDArray[np.int64]],
         lookup: Lookup,
     ) -> None:
-        self.latents, self.max_symbol, self.lookup = latents, max_symbol, lookup
+        self.latents, self.max_symbols, self.lookup = latents, list(max_symbols), lookup
         self.weights, self.shifts = list(weights), list(shifts)
         self.shape: LatentShape = (latents, 1, 1)
         self._check()
         self.levels = self.shifts[0].shape[0]
         self.units = self.weights[0].shape[0] // latents
         self.components = self.weights[2].shape[0] // (3 * latents)
-        self._length = 2 * max_symbol + 1
         self._max_payload = 8 + 3 * latents
         self._layers = [
             _Layer(weight=w.astype(np.float64), shifts=s.astype(np.float64))
             for w, s in zip(self.weights, self.shifts, strict=True)
         ]
-        inputs = (float(max_symbol), float(ACTIVATION_LIMIT), float(ACTIVATION_LIMIT))
+        inputs = (float(max(max_symbols)), float(ACTIVATION_LIMIT), float(ACTIVATION_LIMIT))
         for layer, largest in zip(self._layers, inputs, strict=True):
             check_exact(layer.weight, layer.shifts, largest)
 
     @classmethod
-    def freeze(cls, prior: "MaskedPrior", *, max_symbol: int) -> Self:
-        """The integers of a trained prior, for symbols from -max_symbol to max_symbol."""
+    def freeze(cls, prior: "MaskedPrior", *, max_symbols: Sequence[int]) -> Self:
+        """The integers of a trained prior, with the largest symbol of each level."""
         layers = prior.integer_layers(WEIGHT_BITS)
         scales = (1 << WEIGHT_BITS, *[1 << (WEIGHT_BITS + ACTIVATION_BITS)] * 2)
         return cls(
             latents=prior.latents,
-            max_symbol=max_symbol,
+            max_symbols=max_symbols,
             weights=[weight for weight, _ in layers],
             shifts=[
                 np.rint(shift * scale).astype(np.int64)
@@ -116,7 +117,8 @@ class ContextEntropy:
     def fingerprint(self) -> bytes:
         """SHA-256 of the entropy path, 32 bytes (docs/format.md, "Fingerprint")."""
         digest = hashlib.sha256(b"kompakt entropy path 2\0")
-        digest.update(struct.pack("<2I", self.latents, self.max_symbol))
+        digest.update(struct.pack("<2I", self.latents, self.levels))
+        digest.update(struct.pack(f"<{self.levels}I", *self.max_symbols))
         for weight, shifts in zip(self.weights, self.shifts, strict=True):
             digest.update(struct.pack("<3I", *weight.shape, len(shifts)))
             digest.update(weight.astype("<i2").tobytes())
@@ -127,43 +129,57 @@ class ContextEntropy:
 
     def clip(self, latents: npt.NDArray[np.float32], levels: Sequence[int]) -> Symbols:
         """Round latents (N, C, 1, 1) to the nearest symbols."""
-        del levels
-        bound = self.max_symbol
+        bound = np.asarray(self.max_symbols)[list(levels)].reshape(-1, 1, 1, 1)
         return np.clip(np.rint(latents), -bound, bound).astype(np.int16)
 
     def encode(self, symbols: Symbols, levels: Sequence[int]) -> list[bytes]:
         """Code symbols (N, C, 1, 1), each image at its level, to payloads."""
+        payloads = [b""] * len(symbols)
         rows = symbols.reshape(len(symbols), self.latents)
-        parameters = self._all_parameters(rows, np.asarray(levels))
-        payloads = []
-        for row, mixtures in zip(rows, parameters, strict=True):
-            weights = self.lookup.mixture_weights(mixtures, -self.max_symbol, self._length)
-            encoder = constriction.stream.queue.RangeEncoder()
-            encoder.encode(row.astype(np.int32) + self.max_symbol, _FAMILY, weights)
-            payloads.append(terminate(encoder))
+        for level, members in _by_level(levels):
+            for start in range(0, len(members), _CHUNK):
+                chunk = members[start : start + _CHUNK]
+                for i, payload in zip(chunk, self._encode_level(rows[chunk], level), strict=True):
+                    payloads[i] = payload
         return payloads
+
+    def _encode_level(self, rows: Symbols, level: int) -> Iterator[bytes]:
+        mixtures = self._all_parameters(rows, level)
+        weights = self._weights(mixtures.reshape(-1, self.components, 3), level)
+        indices = rows.astype(np.int32) + self.max_symbols[level]
+        for row, table in zip(indices, np.split(weights, len(rows)), strict=True):
+            encoder = constriction.stream.queue.RangeEncoder()
+            encoder.encode(row, _FAMILY, table)
+            yield terminate(encoder)
 
     def decode(self, payloads: Payloads, levels: Sequence[int]) -> list[Symbols | StreamError]:
         """Recover symbols (C, 1, 1) from each payload, or the error that it is."""
-        opened = [open_payload(payload, self._max_payload) for payload in payloads]
-        sound = [i for i, item in enumerate(opened) if not isinstance(item, StreamError)]
-        results: list[Symbols | StreamError] = [
-            item if isinstance(item, StreamError) else CorruptStreamError("") for item in opened
-        ]
-        if sound:
-            decoders = [opened[i] for i in sound]
-            decoded = self._decode_in_step(decoders, np.asarray(levels)[sound])
-            for i, item in zip(sound, decoded, strict=True):
+        results: list[Symbols | StreamError | None] = [None] * len(payloads)
+        for level, members in _by_level(levels):
+            decoders, indices = [], []
+            for i in members:
+                opened = open_payload(payloads[i], self._max_payload)
+                if isinstance(opened, StreamError):
+                    results[i] = opened
+                else:
+                    decoders.append(opened)
+                    indices.append(i)
+            decoded = self._decode_in_step(decoders, level) if decoders else []
+            for i, item in zip(indices, decoded, strict=True):
                 results[i] = item
-        return results
+        return [item for item in results if item is not None]
 
-    def _all_parameters(self, rows: Symbols, levels: npt.NDArray[np.int64]) -> Integers:
+    def _weights(self, mixtures: Integers, level: int) -> Floats:
+        bound = self.max_symbols[level]
+        return self.lookup.mixture_weights(mixtures, -bound, 2 * bound + 1)
+
+    def _all_parameters(self, rows: Symbols, level: int) -> Integers:
         """Mixtures (N, latents, components, 3) of whole vectors of symbols."""
         h = rows.astype(np.float64)
         drop = (WEIGHT_BITS - ACTIVATION_BITS, WEIGHT_BITS)
         for layer, bits in zip(self._layers[:2], drop, strict=True):
-            h = rectify(round_shift(h @ layer.weight.T + layer.shifts[levels], bits))
-        return self._mixtures(h @ self._layers[2].weight.T + self._layers[2].shifts[levels])
+            h = rectify(round_shift(h @ layer.weight.T + layer.shifts[level], bits))
+        return self._mixtures(h @ self._layers[2].weight.T + self._layers[2].shifts[level])
 
     def _mixtures(self, sums: Floats) -> Integers:
         bits = WEIGHT_BITS + ACTIVATION_BITS - PARAMETER_BITS
@@ -173,7 +189,7 @@ class ContextEntropy:
     def _decode_in_step(
         self,
         decoders: Sequence[constriction.stream.queue.RangeDecoder],
-        levels: npt.NDArray[np.int64],
+        level: int,
     ) -> list[Symbols | StreamError]:
         count, units, outputs = len(decoders), self.units, 3 * self.components
         y = np.zeros((count, self.latents))
@@ -183,13 +199,13 @@ class ContextEntropy:
         for i in range(self.latents):
             group, upto = slice(i * units, (i + 1) * units), (i + 1) * units
             out = slice(i * outputs, (i + 1) * outputs)
-            sums = y[:, :i] @ first.weight[group, :i].T + first.shifts[levels, group]
+            sums = y[:, :i] @ first.weight[group, :i].T + first.shifts[level, group]
             hidden[0][:, group] = rectify(round_shift(sums, WEIGHT_BITS - ACTIVATION_BITS))
             sums = hidden[0][:, :upto] @ second.weight[group, :upto].T
-            sums += second.shifts[levels, group]
+            sums += second.shifts[level, group]
             hidden[1][:, group] = rectify(round_shift(sums, WEIGHT_BITS))
-            sums = hidden[1][:, :upto] @ last.weight[out, :upto].T + last.shifts[levels, out]
-            y[:, i] = self._decode_one(decoders, self._mixtures(sums)[:, 0], failed)
+            sums = hidden[1][:, :upto] @ last.weight[out, :upto].T + last.shifts[level, out]
+            y[:, i] = self._decode_one(decoders, self._mixtures(sums)[:, 0], level, failed)
         vectors = y.astype(np.int16).reshape(count, *self.shape)
         wrong = "no symbols lead to this payload"
         return [CorruptStreamError(wrong) if k in failed else vectors[k] for k in range(count)]
@@ -198,23 +214,25 @@ class ContextEntropy:
         self,
         decoders: Sequence[constriction.stream.queue.RangeDecoder],
         mixtures: Integers,
+        level: int,
         failed: set[int],
     ) -> npt.NDArray[np.float64]:
         """One symbol of each stream; those that hold none are noted and get 0."""
-        weights = self.lookup.mixture_weights(mixtures, -self.max_symbol, self._length)
+        weights = self._weights(mixtures, level)
         symbols = np.zeros(len(decoders))
         model = constriction.stream.model.Categorical
         for k, (decoder, row) in enumerate(zip(decoders, weights, strict=True)):
             if k in failed:
                 continue
             try:
-                symbols[k] = decoder.decode(model(row, perfect=False)) - self.max_symbol
+                symbols[k] = decoder.decode(model(row, perfect=False)) - self.max_symbols[level]
             except AssertionError:  # constriction's word for a number outside every symbol
                 failed.add(k)
         return symbols
 
     def _check(self) -> None:
-        if not 1 <= self.latents <= MAX_LATENTS or not 1 <= self.max_symbol <= MAX_SYMBOL:
+        in_range = all(1 <= symbol <= MAX_SYMBOL for symbol in self.max_symbols)
+        if not 1 <= self.latents <= MAX_LATENTS or not in_range:
             raise CheckpointError("the context model's latents or symbols are out of range")
         if len(self.weights) != _LAYERS or len(self.shifts) != _LAYERS:
             raise CheckpointError("a context model has three layers")
@@ -226,7 +244,9 @@ class ContextEntropy:
         if not fits or [w.shape for w in self.weights] != shapes:
             raise CheckpointError("the context model's layers do not fit each other")
         levels = len(self.shifts[0])
-        if levels < 1 or [s.shape for s in self.shifts] != [(levels, o) for o in sizes[1:]]:
+        if levels < 1 or len(self.max_symbols) != levels:
+            raise CheckpointError("every level needs its largest symbol")
+        if [s.shape for s in self.shifts] != [(levels, o) for o in sizes[1:]]:
             raise CheckpointError("the context model's shifts do not fit its layers")
         masks = _masks(self.latents, hidden, outputs)
         for weight, mask in zip(self.weights, masks, strict=True):
@@ -236,8 +256,10 @@ class ContextEntropy:
     def tensors(self) -> dict[str, torch.Tensor]:
         """What a checkpoint holds; of the weights only those that the masks leave."""
         made = {
-            "latents": torch.tensor([self.latents, self.max_symbol], dtype=torch.int32),
-            "sizes": torch.tensor([len(self.weights[0]), len(self.weights[2])], dtype=torch.int32),
+            "max_symbols": torch.tensor(self.max_symbols, dtype=torch.int32),
+            "sizes": torch.tensor(
+                [self.latents, len(self.weights[0]), len(self.weights[2])], dtype=torch.int32
+            ),
             "exp": torch.from_numpy(self.lookup.exp),
             "sigmoid": torch.from_numpy(self.lookup.sigmoid),
         }
@@ -252,8 +274,7 @@ class ContextEntropy:
     def from_tensors(cls, tensors: Mapping[str, torch.Tensor]) -> Self:
         """The inverse of ``tensors``. Raises CheckpointError."""
         arrays = {key: _array(tensors, key, kind) for key, kind in _KINDS.items()}
-        latents, max_symbol = _whole(arrays["latents"], 2)
-        hidden, outputs = _whole(arrays["sizes"], 2)
+        latents, hidden, outputs = _whole(arrays["sizes"], 3)
         if not 1 <= latents <= min(MAX_LATENTS, hidden, outputs):
             raise CheckpointError("the context model's sizes are out of range")
         for index, size in enumerate((hidden, hidden, outputs)):  # before memory for the masks
@@ -270,11 +291,19 @@ class ContextEntropy:
             shifts.append(arrays[f"shift{index}"])
         return cls(
             latents=latents,
-            max_symbol=max_symbol,
+            max_symbols=_whole(arrays["max_symbols"], len(arrays["shift0"])),
             weights=weights,
             shifts=shifts,
             lookup=Lookup(exp=arrays["exp"], sigmoid=arrays["sigmoid"]),
         )
+
+
+def _by_level(levels: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
+    """Each level that occurs, with the positions where it does."""
+    members: dict[int, list[int]] = {}
+    for i, level in enumerate(levels):
+        members.setdefault(int(level), []).append(i)
+    yield from members.items()
 
 
 def _masks(latents: int, hidden: int, outputs: int) -> list[npt.NDArray[np.bool_]]:

@@ -10,6 +10,7 @@ CodecError
 │   ├── CorruptStreamError    CORRUPT_STREAM       cut or changed on its way
 │   ├── ModelMismatchError    MODEL_MISMATCH       made by another model
 │   └── UnsupportedVersionError  UNSUPPORTED_VERSION  a frame version or mode that is not known
+├── QualityUnreachableError   QUALITY_UNREACHABLE  no stream is as was demanded (see ``quality``)
 ├── CheckpointError           INVALID_CHECKPOINT   a model's file cannot be loaded
 └── BaselineUnavailableError  BASELINE_UNAVAILABLE  the library of a classical codec is missing
 

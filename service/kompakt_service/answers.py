@@ -1,6 +1,7 @@
 """From what the service made or knows to the contract's messages."""
 
 from kompakt.v1 import compression_pb2 as pb
+from kompakt_codec.checkpoint import Measured
 from kompakt_codec.metrics import psnr_db
 from kompakt_service import messages
 from kompakt_service.pipeline import Compressed, Decompressed
@@ -9,23 +10,25 @@ from kompakt_service.store import LoadedModel, ModelStore
 
 def compress_result(item: Compressed, options: pb.CompressOptions) -> pb.CompressResult:
     """A compressed image, with what the options ask for."""
-    height, width, channels = item.pixels.shape
+    height, width, channels = item.shape
+    made = item.made
     result = pb.CompressResult(
-        stream=messages.compressed_image(item.stream),
-        size_bytes=len(item.stream),
-        bits_per_pixel=8 * len(item.stream) / (height * width),
+        stream=messages.compressed_image(made.stream),
+        size_bytes=len(made.stream),
+        bits_per_pixel=8 * len(made.stream) / (height * width),
         height=height,
         width=width,
         channels=channels,
         fitted=item.fitted,
+        mse=made.mse,
+        psnr_db=psnr_db(made.mse) if made.mse else None,
+        codec=made.codec,
+        level=made.level,
     )
-    if options.return_latents:
-        result.latents.CopyFrom(messages.tensor(item.symbols))
-    if item.reconstruction is not None and item.mse is not None:
-        result.reconstruction.CopyFrom(messages.raw_image(item.reconstruction))
-        result.mse = item.mse
-        if item.mse:
-            result.psnr_db = psnr_db(item.mse)
+    if options.return_latents and made.symbols is not None:
+        result.latents.CopyFrom(messages.tensor(made.symbols))
+    if made.reconstruction is not None:
+        result.reconstruction.CopyFrom(messages.raw_image(made.reconstruction))
     return result
 
 
@@ -33,7 +36,12 @@ def decompress_result(item: Decompressed) -> pb.DecompressResult:
     """A decompressed image."""
     height, width, channels = item.shape
     return pb.DecompressResult(
-        image=item.image, height=height, width=width, channels=channels, model=item.model
+        image=item.image,
+        height=height,
+        width=width,
+        channels=channels,
+        model=item.model,
+        codec=item.codec,
     )
 
 
@@ -59,7 +67,14 @@ def describe_model(model: LoadedModel, store: ModelStore) -> pb.Model:
         checkpoint_bytes=model.checkpoint_bytes,
         training=pb.TrainingInfo(**header.training.model_dump(exclude={"details"})),
         is_default=header.name == store.default_name,
+        levels=header.levels,
+        default_level=header.default_level,
+        curve=[_measured(point) for point in header.curve],
     )
     if header.measured is not None:
-        described.measured.CopyFrom(pb.MeasuredQuality(**header.measured.model_dump()))
+        described.measured.CopyFrom(_measured(header.measured))
     return described
+
+
+def _measured(measured: Measured) -> pb.MeasuredQuality:
+    return pb.MeasuredQuality(**measured.model_dump())

@@ -2,13 +2,14 @@
 
 The worker thread takes whatever waits in the oldest job's bucket as soon as the device is free. It
 never waits for more, so a lone caller pays for no timer, and under load batches grow by themselves.
-Before it computes it drops the jobs whose caller is gone or whose deadline has passed.
+Rate levels mix in a batch. Before it computes it drops the jobs whose caller is gone or whose
+deadline has passed.
 """
 
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum
@@ -45,6 +46,8 @@ class _Job:
     codec: Codec
     operation: Operation
     array: Array
+    levels: Sequence[int]
+    """One for each image."""
     pixels: int
     deadline: float
     """On time.monotonic's clock."""
@@ -92,18 +95,21 @@ class Batcher:
         codec: Codec,
         operation: Operation,
         array: Array,
+        levels: Sequence[int],
         *,
         deadline: float,
         is_wanted: Callable[[], bool],
     ) -> Future[Output]:
         """Queue images (N, height, width, channels) or symbols (N, C, h, w) for the device.
 
+        Each goes at its own rate level.
+
         Raises CallError SHUTTING_DOWN, or QUEUE_FULL with the time in which the queue will have
         drained, if it is full or would outlast the deadline. An empty queue takes any job.
         """
         header = codec.header
         pixels = len(array) * header.height * header.width
-        job = _Job(codec, operation, array, pixels, deadline, is_wanted)
+        job = _Job(codec, operation, array, levels, pixels, deadline, is_wanted)
         with self._changed:
             if self._closed:
                 raise CallError("SHUTTING_DOWN", "the server is shutting down")
@@ -177,8 +183,11 @@ class Batcher:
         codec, operation = jobs[0].codec, jobs[0].operation
         transform = codec.analyse if operation is Operation.ANALYSE else codec.synthesise
         arrays = [job.array for job in jobs]
+        levels = [level for job in jobs for level in job.levels]
         try:
-            result: Array = transform(arrays[0] if len(arrays) == 1 else np.concatenate(arrays))
+            result: Array = transform(
+                arrays[0] if len(arrays) == 1 else np.concatenate(arrays), levels
+            )
         except Exception as exc:  # the thread must outlive a bad batch; the callers get the error
             for job in jobs:
                 job.future.set_exception(exc)

@@ -2,13 +2,18 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import grpc
 
-from kompakt_service.errors import CallError
+from kompakt_codec.errors import CodecError
+from kompakt_service.errors import CallError, ItemError, ServiceError
+
+_Item = TypeVar("_Item")
+_Value = TypeVar("_Value")
 
 
 @dataclass(slots=True)
@@ -60,3 +65,22 @@ class Call:
             raise CallError("CANCELLED", "the caller went away")
         if time.monotonic() > self.deadline:
             raise CallError("DEADLINE_EXCEEDED", "the deadline passed before the work was done")
+
+
+def attempt(
+    function: Callable[[_Item], _Value], items: Iterable[_Item], call: Call
+) -> list[_Value | ItemError]:
+    """Apply a function to each item; one that fails gives its error.
+
+    Raises CallError as soon as the call as a whole cannot go on.
+    """
+    results: list[_Value | ItemError] = []
+    for item in items:
+        call.check()
+        try:
+            results.append(function(item))
+        except CallError:
+            raise
+        except (CodecError, ServiceError) as exc:
+            results.append(exc)
+    return results

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from prometheus_client import disable_created_metrics
 
+from kompakt_codec.allocator import keep_large_blocks
 from kompakt_codec.errors import CheckpointError
 from kompakt_service.logs import configure_logging
 from kompakt_service.server import Server, StartError
@@ -27,6 +28,7 @@ def main(argv: list[str]) -> int:
     flags = {name: value for name, value in arguments.items() if value is not None}
     # Without this every counter has a second series that no dashboard reads.
     disable_created_metrics()  # type: ignore[no-untyped-call]
+    keep_large_blocks()
     try:
         settings = load_settings(flags, config_file)
         configure_logging(settings.log_level, settings.log_format)

@@ -7,6 +7,8 @@ from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from kompakt_codec.errors import CodecError
+from kompakt_codec.metrics import psnr_db
+from kompakt_codec.quality import QualityUnreachableError
 
 DOMAIN = "kompakt.v1"
 DETAILS_KEY = "grpc-status-details-bin"
@@ -22,6 +24,7 @@ STATUS_CODES: Mapping[str, grpc.StatusCode] = {
     "INVALID_STREAM": grpc.StatusCode.INVALID_ARGUMENT,
     "CORRUPT_STREAM": grpc.StatusCode.DATA_LOSS,
     "MODEL_MISMATCH": grpc.StatusCode.FAILED_PRECONDITION,
+    "QUALITY_UNREACHABLE": grpc.StatusCode.FAILED_PRECONDITION,
     "UNSUPPORTED_VERSION": grpc.StatusCode.UNIMPLEMENTED,
     "BASELINE_UNAVAILABLE": grpc.StatusCode.UNIMPLEMENTED,
     "UNKNOWN_MODEL": grpc.StatusCode.NOT_FOUND,
@@ -54,9 +57,15 @@ class CallError(ServiceError):
     """The call as a whole is over, whichever item it was at: overload, deadline, shutdown."""
 
 
+ItemError = CodecError | ServiceError
+"""Why one item of a call failed."""
+
+
 def to_status(error: CodecError | ServiceError) -> status_pb2.Status:
     """The google.rpc.Status of an error, with ErrorInfo and what else helps the caller."""
-    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)
+    info = error_details_pb2.ErrorInfo(
+        reason=error.reason, domain=DOMAIN, metadata=_metadata(error)
+    )
     status = status_pb2.Status(
         code=STATUS_CODES[error.reason].value[0],
         message=str(error),
@@ -65,6 +74,13 @@ def to_status(error: CodecError | ServiceError) -> status_pb2.Status:
     if isinstance(error, ServiceError):
         _add_hints(status, error)
     return status
+
+
+def _metadata(error: CodecError | ServiceError) -> dict[str, str]:
+    if not isinstance(error, QualityUnreachableError):
+        return {}
+    found = {"size_bytes": str(error.size_bytes), "mse": repr(error.mse)}
+    return found | ({"psnr_db": repr(psnr_db(error.mse))} if error.mse else {})
 
 
 def _add_hints(status: status_pb2.Status, error: ServiceError) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from kompakt.v1 import compression_pb2 as pb
 from kompakt_codec.baselines import BASELINES, LossyBaseline, measure
-from kompakt_codec.errors import WrongSizeError
+from kompakt_codec.errors import StreamError, WrongSizeError
 from kompakt_codec.frame import Profile, parse_frame
 from kompakt_codec.images import Fit, Pixels, fit_image
 from kompakt_codec.metrics import mse, psnr_db, ssim
@@ -138,13 +138,18 @@ class Evaluator:
         self, model: LoadedModel, pixels: Pixels, profile: Profile, call: Call
     ) -> tuple[pb.Measurement, Pixels]:
         codec = model.codec
-        analysed = self._pipeline.run(codec, Operation.ANALYSE, pixels[None], call)
+        levels = [codec.header.default_level]
+        analysed = self._pipeline.device.run(codec, Operation.ANALYSE, pixels[None], levels, call)
         started = time.perf_counter()
-        stream = codec.encode(analysed.array[0], profile=profile)
+        [stream] = codec.encode(analysed.array, levels, profile=profile)
         encoded = time.perf_counter()
-        symbols = codec.decode(parse_frame(stream, profile))
+        [symbols] = codec.decode([parse_frame(stream, profile)])
         decode_seconds = time.perf_counter() - encoded
-        synthesised = self._pipeline.run(codec, Operation.SYNTHESISE, symbols[None], call)
+        if isinstance(symbols, StreamError):
+            raise symbols
+        synthesised = self._pipeline.device.run(
+            codec, Operation.SYNTHESISE, symbols[None], levels, call
+        )
         decoded: Pixels = synthesised.array[0]
         measurement = _measurement(
             model.name,

@@ -22,6 +22,7 @@ from kompakt_codec.images import (
     image_from_raw,
 )
 from kompakt_codec.models import ImageSpec
+from kompakt_codec.quality import Demand
 from kompakt_service.call import Timings
 from kompakt_service.errors import ServiceError
 
@@ -36,6 +37,11 @@ FITS: Mapping[int, Fit] = {
     pb.FIT_CONTAIN: Fit.CONTAIN,
     pb.FIT_COVER: Fit.COVER,
     pb.FIT_STRETCH: Fit.STRETCH,
+}
+FALLBACKS: Mapping[int, bool] = {
+    pb.FALLBACK_UNSPECIFIED: True,
+    pb.FALLBACK_BEST: True,
+    pb.FALLBACK_NEVER: False,
 }
 FORMATS: Mapping[int, FileFormat | None] = {
     pb.IMAGE_FORMAT_UNSPECIFIED: None,
@@ -83,6 +89,22 @@ def check_count(count: int, max_images: int, field: str) -> None:
             f"{count} {field} are over the limit of {max_images} a request: split it, or stream",
             field=field,
         )
+
+
+def read_demand(options: pb.CompressOptions, levels: int) -> Demand:
+    """The quality that is asked of a model with so many rate levels.
+
+    Raises ServiceError INVALID_FIELD.
+    """
+    fallback = choose(FALLBACKS, options.fallback, "options.fallback")
+    name = options.WhichOneof("quality")
+    try:
+        demand = Demand(fallback=fallback, **({name: getattr(options, name)} if name else {}))
+        demand.check_level(levels)
+    except ValueError as exc:
+        message = f"options.{exc}"
+        raise ServiceError("INVALID_FIELD", message, field=f"options.{name}") from None
+    return demand
 
 
 def read_image(

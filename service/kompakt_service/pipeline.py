@@ -1,45 +1,38 @@
-"""The way of images through the service: read, transform in batches, code, frame; and back.
+"""The way of images through the service: read, search for the demanded quality; and back.
 
 Each step works on what is left of the items: one that fails carries its error from there on and
 never holds up its neighbours.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
-
-import numpy as np
 
 from kompakt.v1 import compression_pb2 as pb
 from kompakt_codec.codec import Codec
 from kompakt_codec.crc import crc32c
-from kompakt_codec.entropy import Symbols
 from kompakt_codec.errors import CodecError, CorruptStreamError
 from kompakt_codec.frame import Frame, Profile, parse_frame
 from kompakt_codec.images import FileFormat, Fit, ImageLimits, Pixels
-from kompakt_codec.metrics import mse
-from kompakt_service.batcher import Array, Batcher, Operation, Output
-from kompakt_service.call import STAGES, Call, Timings
-from kompakt_service.errors import CallError, ServiceError
+from kompakt_codec.quality import Demand, Made, QualityUnreachableError, compress_to
+from kompakt_service.batcher import Batcher
+from kompakt_service.call import STAGES, Call, Timings, attempt
+from kompakt_service.decoding import decode_frames
+from kompakt_service.device import CallEngine, Device
+from kompakt_service.errors import ItemError, ServiceError
 from kompakt_service.messages import read_image, write_image
 from kompakt_service.metrics import Metrics
 from kompakt_service.store import LoadedModel, ModelStore
 
-ItemError = CodecError | ServiceError
-_Item = TypeVar("_Item")
-_Value = TypeVar("_Value")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compressed:
-    """One image's stream, and what was asked for beside it."""
+    """One image's stream, and what is known of the image."""
 
-    stream: bytes
-    pixels: Pixels
+    made: Made
+    shape: tuple[int, int, int]
+    """(height, width, channels) of what was compressed."""
     fitted: bool
-    symbols: Symbols
-    reconstruction: Pixels | None = None
-    mse: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,25 +42,7 @@ class Decompressed:
     image: pb.Image
     shape: tuple[int, int, int]
     model: str
-
-
-def attempt(
-    function: Callable[[_Item], _Value], items: Iterable[_Item], call: Call
-) -> list[_Value | ItemError]:
-    """Apply a function to each item; one that fails gives its error.
-
-    Raises CallError as soon as the call as a whole cannot go on.
-    """
-    results: list[_Value | ItemError] = []
-    for item in items:
-        call.check()
-        try:
-            results.append(function(item))
-        except CallError:
-            raise
-        except (CodecError, ServiceError) as exc:
-            results.append(exc)
-    return results
+    codec: str
 
 
 class Pipeline:
@@ -84,7 +59,7 @@ class Pipeline:
     ) -> None:
         self.store = store
         self.limits = limits
-        self._batcher = batcher
+        self.device = Device(batcher)
         self._metrics = metrics
         self._max_answer_bytes = max_answer_bytes
 
@@ -94,6 +69,7 @@ class Pipeline:
         model: LoadedModel,
         call: Call,
         *,
+        demand: Demand,
         profile: Profile,
         fit: Fit,
         reconstruct: bool,
@@ -107,24 +83,11 @@ class Pipeline:
         sound = [item for item in read if isinstance(item, tuple)]
         if reconstruct:
             self.check_answer([(len(sound), codec)])
-        symbols = self._transform(codec, Operation.ANALYSE, [p for p, _ in sound], call)
-        with call.timings.measure("entropy"):
-            streams = [codec.encode(s, profile=profile) for s in symbols]
-        decoded = self._transform(codec, Operation.SYNTHESISE, symbols, call) if reconstruct else []
-        made = iter(
-            Compressed(
-                stream=stream,
-                pixels=pixels,
-                fitted=fitted,
-                symbols=s,
-                reconstruction=decoded[i] if reconstruct else None,
-                mse=mse(pixels, decoded[i]) if reconstruct else None,
-            )
-            for i, ((pixels, fitted), s, stream) in enumerate(
-                zip(sound, symbols, streams, strict=True)
-            )
-        )
-        results = [next(made) if isinstance(item, tuple) else item for item in read]
+        engine = CallEngine(codec, profile, self.device, call)
+        made = iter(compress_to(engine, [p for p, _ in sound], demand, reconstruct=reconstruct))
+        results = [
+            _compressed(next(made), *item) if isinstance(item, tuple) else item for item in read
+        ]
         self._observe("compress", model.name, results, call.timings)
         return results
 
@@ -172,15 +135,12 @@ class Pipeline:
     ) -> dict[int, Decompressed | ItemError]:
         """Decompress the frames of one model, by their positions."""
         part = Call(call.deadline, call.is_wanted)
-        with part.timings.measure("entropy"):
-            decoded = attempt(model.codec.decode, frames.values(), part)
-        symbols = [item for item in decoded if isinstance(item, np.ndarray)]
-        images = iter(self._transform(model.codec, Operation.SYNTHESISE, symbols, part))
+        decoded = decode_frames(model.codec, list(frames.values()), self.device, part)
         with part.timings.measure("image"):
             results = attempt(
                 lambda item: (
-                    _decompressed(next(images), file_format, model.name)
-                    if isinstance(item, np.ndarray)
+                    _decompressed(*item, file_format, model.name)
+                    if isinstance(item, tuple)
                     else item
                 ),
                 decoded,
@@ -203,29 +163,6 @@ class Pipeline:
                 f"{self._max_answer_bytes} a message: split the request",
             )
 
-    def _transform(
-        self, codec: Codec, operation: Operation, arrays: Sequence[Array], call: Call
-    ) -> list[Array]:
-        """Run arrays of one shape through the device; the times go to the call."""
-        if not arrays:
-            return []
-        size = self._batcher.batch_size(codec)
-        made: list[Array] = []
-        for start in range(0, len(arrays), size):
-            batch = np.stack(arrays[start : start + size])
-            made.extend(self.run(codec, operation, batch, call).array)
-        return made
-
-    def run(self, codec: Codec, operation: Operation, array: Array, call: Call) -> Output:
-        """Run one batch (N, …) through the device."""
-        call.check()
-        output = self._batcher.submit(
-            codec, operation, array, deadline=call.deadline, is_wanted=call.is_wanted
-        ).result()
-        call.timings.queue += output.queue_seconds
-        call.timings.transform += output.transform_seconds
-        return output
-
     def count(self, operation: str, model: str, results: Iterable[object]) -> None:
         """Count items by their outcome."""
         for item in results:
@@ -244,11 +181,25 @@ class Pipeline:
         self.count(operation, model, results)
         for item in results:
             if isinstance(item, Compressed):
-                self._metrics.observe_stream(model, len(item.stream), item.pixels.size)
+                made = item.made
+                self._metrics.observe_stream(model, len(made.stream), math.prod(item.shape))
 
 
-def _decompressed(pixels: Pixels, file_format: FileFormat | None, model: str) -> Decompressed:
+def _compressed(
+    made: Made | QualityUnreachableError, pixels: Pixels, fitted: bool
+) -> Compressed | QualityUnreachableError:
+    if isinstance(made, QualityUnreachableError):
+        return made
+    return Compressed(made=made, shape=_shape(pixels), fitted=fitted)
+
+
+def _decompressed(
+    pixels: Pixels, codec: str, file_format: FileFormat | None, model: str
+) -> Decompressed:
+    image = write_image(pixels, file_format)
+    return Decompressed(image=image, shape=_shape(pixels), model=model, codec=codec)
+
+
+def _shape(pixels: Pixels) -> tuple[int, int, int]:
     height, width, channels = pixels.shape
-    return Decompressed(
-        image=write_image(pixels, file_format), shape=(height, width, channels), model=model
-    )
+    return height, width, channels

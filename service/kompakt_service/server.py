@@ -41,7 +41,9 @@ class Server:
         self._settings = settings
         self._metrics = Metrics()
         self._metrics.build.info({"version": version("kompakt"), "torch": torch.__version__})
-        self.store = ModelStore.load(settings.models, settings.device, settings.default_model)
+        self.store = ModelStore.load(
+            settings.models, settings.device, settings.default_model, effort=settings.effort
+        )
         for model in self.store:
             self._metrics.describe_model(model)
         self._batcher = Batcher(

@@ -15,10 +15,10 @@ from kompakt_codec.errors import CodecError
 from kompakt_codec.images import IMAGE_FORMATS
 from kompakt_service import messages
 from kompakt_service.answers import compress_result, decompress_result, describe_model
-from kompakt_service.call import Call
-from kompakt_service.errors import ServiceError, to_status
+from kompakt_service.call import Call, attempt
+from kompakt_service.errors import ItemError, ServiceError, to_status
 from kompakt_service.evaluation import Evaluator, Plan, Pool
-from kompakt_service.pipeline import ItemError, Pipeline, attempt
+from kompakt_service.pipeline import Pipeline
 from kompakt_service.settings import Settings
 from kompakt_service.store import LoadedModel, ModelStore
 
@@ -112,6 +112,7 @@ class CompressionServicer(pb_grpc.CompressionServiceServicer):
             images,
             model,
             call,
+            demand=messages.read_demand(options, model.codec.levels),
             profile=messages.choose(messages.PROFILES, options.profile, "options.profile"),
             fit=messages.choose(messages.FITS, options.fit, "options.fit"),
             reconstruct=options.return_reconstruction,

@@ -13,6 +13,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from kompakt_codec.codec import DEFAULT_EFFORT
+
 DEFAULT_MODELS = Path(__file__).parent / "models"
 MIB = 1 << 20
 
@@ -37,6 +39,12 @@ class Settings(BaseSettings):
         "", description="model for requests that name none; default: the first by name"
     )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N; auto takes a GPU if any")
+    effort: int = Field(
+        DEFAULT_EFFORT,
+        ge=0,
+        le=100,
+        description="times that Compress mends an image's latents: more is better and slower",
+    )
     torch_threads: int = Field(
         0, ge=0, le=1024, description="CPU threads of the transforms; 0: torch's choice"
     )

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kompakt_codec.checkpoint import SUFFIX
-from kompakt_codec.codec import Codec
+from kompakt_codec.codec import DEFAULT_EFFORT, Codec
 from kompakt_codec.errors import CheckpointError, ModelMismatchError
 from kompakt_service.errors import ServiceError
 
@@ -37,14 +37,16 @@ class ModelStore:
             )
 
     @classmethod
-    def load(cls, directory: Path, device: str, default: str = "") -> "ModelStore":
+    def load(
+        cls, directory: Path, device: str, default: str = "", *, effort: int = DEFAULT_EFFORT
+    ) -> "ModelStore":
         """Load every checkpoint in ``directory``. Raises CheckpointError if one does not load."""
         paths = sorted(directory.glob(f"*{SUFFIX}"))
         if not paths:
             raise CheckpointError(f"no checkpoint (*{SUFFIX}) in {directory}")
         models: dict[str, LoadedModel] = {}
         for path in paths:
-            model = LoadedModel(Codec.load(path, device), path.stat().st_size)
+            model = LoadedModel(Codec.load(path, device, effort=effort), path.stat().st_size)
             if model.name in models:
                 raise CheckpointError(f"{path}: a second model named {model.name!r}")
             models[model.name] = model

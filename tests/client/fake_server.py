@@ -1,7 +1,8 @@
 """A server that speaks the contract and stores pixels, with failures on demand.
 
 Its "streams" are `FAKE`, the height, width and channels, and the pixels; images
-of more than 64 rows are of a wrong size. Items named in `broken` fail.
+of more than 64 rows are of a wrong size. A bound on bytes that they do not fit
+into is refused, and a lossless stream is said to be PNG's.
 """
 
 import io
@@ -39,8 +40,8 @@ class Fault:
 
 
 class ItemError(Exception):
-    def __init__(self, code: int, reason: str, message: str) -> None:
-        self.status = make_status(code, message, reason=reason)
+    def __init__(self, code: int, reason: str, message: str, **metadata: str) -> None:
+        self.status = make_status(code, message, reason=reason, metadata=metadata or None)
 
 
 def make_status(
@@ -51,10 +52,12 @@ def make_status(
     retry_after: float | None = None,
     field: str = "",
     domain: str = "kompakt.v1",
+    metadata: dict[str, str] | None = None,
 ) -> status_pb2.Status:
     status = status_pb2.Status(code=code, message=message)
     if reason:
-        info = error_details_pb2.ErrorInfo(reason=reason, domain=domain, metadata={"why": "test"})
+        facts = metadata or {"why": "test"}
+        info = error_details_pb2.ErrorInfo(reason=reason, domain=domain, metadata=facts)
         status.details.add().Pack(info)
     if field:
         violation = error_details_pb2.BadRequest.FieldViolation(field=field, description="no")
@@ -140,6 +143,11 @@ def compress(image: pb.Image, options: pb.CompressOptions) -> pb.CompressResult:
     if fitted:
         height, data = MAX_ROWS, data[: MAX_ROWS * width * channels]
     stream = HEADER.pack(b"FAKE", height, width, channels) + data
+    quality = options.WhichOneof("quality")
+    if quality == "max_bytes" and len(stream) > options.max_bytes:
+        message = f"no stream of this image fits into {options.max_bytes} bytes"
+        nearest = {"size_bytes": str(len(stream)), "mse": "0.01", "psnr_db": "20.0"}
+        raise ItemError(code_pb2.FAILED_PRECONDITION, "QUALITY_UNREACHABLE", message, **nearest)
     result = pb.CompressResult(
         stream=pb.CompressedImage(data=stream, crc32c=zlib.crc32(stream)),
         size_bytes=len(stream),
@@ -148,7 +156,13 @@ def compress(image: pb.Image, options: pb.CompressOptions) -> pb.CompressResult:
         width=width,
         channels=channels,
         fitted=fitted,
+        codec="png" if options.lossless else options.model or "fake-ae",
+        level=None if options.lossless else options.level,
     )
+    if options.lossless:
+        result.mse = 0.0
+    elif quality not in (None, "level"):
+        result.mse, result.psnr_db = 0.01, 20.0
     if options.return_latents:
         numbers = struct.pack("<3h", -300, 0, 7)
         result.latents.CopyFrom(
@@ -170,7 +184,11 @@ def decompress(stream: pb.CompressedImage, options: pb.DecompressOptions) -> pb.
     _, height, width, channels = HEADER.unpack_from(stream.data)
     pixels = stream.data[HEADER.size :]
     result = pb.DecompressResult(
-        height=height, width=width, channels=channels, model=options.model or "fake-ae"
+        height=height,
+        width=width,
+        channels=channels,
+        model=options.model or "fake-ae",
+        codec=options.model or "fake-ae",
     )
     if options.format == pb.IMAGE_FORMAT_RAW:
         result.image.raw.CopyFrom(
@@ -346,6 +364,12 @@ MODELS = [
             psnr_db=27.0,
         ),
         training=pb.TrainingInfo(dataset="digits train", licence="CC0", num_images=100, epochs=3),
+        levels=2,
+        default_level=1,
+        curve=[
+            pb.MeasuredQuality(bytes_per_image=20.5, mse=0.01, psnr_db=20.0),
+            pb.MeasuredQuality(bytes_per_image=56.5, mse=0.002, psnr_db=27.0),
+        ],
     ),
     pb.Model(
         name="fake-vae",
@@ -353,6 +377,7 @@ MODELS = [
         architecture="vae",
         accepted_sizes=[pb.SizeRange(min_height=1, max_height=64, min_width=2, max_width=128)],
         channels=3,
+        levels=1,
     ),
 ]
 

@@ -13,6 +13,7 @@ from kompakt_client import (
     InvalidImageError,
     InvalidStreamError,
     MessageTooLargeError,
+    QualityUnreachableError,
     ServerError,
     UnavailableError,
     UnknownModelError,
@@ -31,6 +32,8 @@ def test_an_image_comes_back(client, image):
     assert compressed.bits_per_pixel == pytest.approx(8 * compressed.num_bytes / 28**2)
     assert (compressed.height, compressed.width, compressed.channels) == (28, 28, 1)
     assert (compressed.model, compressed.fingerprint) == ("fake-vae", FINGERPRINT)
+    assert (compressed.codec, compressed.level) == ("fake-vae", 0)
+    assert decompressed.codec == "fake-ae"
     assert not compressed.fitted
     assert compressed.timings.transform == 0.25
     assert compressed.latents is compressed.reconstruction is compressed.mse is None
@@ -56,11 +59,66 @@ def test_options_reach_the_server(client, fake):
 
 
 @pytest.mark.parametrize(
+    "quality",
+    [
+        {"level": 0},
+        {"min_psnr_db": 30},
+        {"max_mse": 0.0},
+        {"max_bytes": 2**63},
+        {"lossless": True},
+    ],
+)
+def test_one_quality_reaches_the_server(client, fake, image, quality):
+    compressed = client.compress(image, **quality, fallback="never")
+
+    options = fake.requests[0].options
+    [(name, value)] = quality.items()
+    assert options.WhichOneof("quality") == name
+    assert getattr(options, name) == value
+    assert options.fallback == pb.FALLBACK_NEVER
+    measured = {"level": (None, None), "lossless": (0.0, None)}
+    assert (compressed.mse, compressed.psnr_db) == measured.get(name, (0.01, 20.0))
+    assert compressed.codec == ("png" if name == "lossless" else "fake-ae")
+    assert compressed.level == (None if name == "lossless" else 0)
+
+
+def test_no_quality_is_sent_unless_one_is_given(client, fake, image):
+    client.compress(image, level=None, lossless=False)
+
+    options = fake.requests[0].options
+    assert options.WhichOneof("quality") is None
+    assert options.fallback == pb.FALLBACK_BEST
+
+
+def test_a_quality_that_cannot_be_reached_tells_the_nearest(client, image):
+    with pytest.raises(QualityUnreachableError, match="fits into 100 bytes") as caught:
+        client.compress(image, max_bytes=100)
+
+    assert (caught.value.size_bytes, caught.value.mse, caught.value.psnr_db) == (797, 0.01, 20.0)
+
+
+def test_an_unreachable_quality_is_an_items_own(client):
+    small, large = client.compress_batch([pixels(1, 2, 2), pixels(2)], max_bytes=100)
+    [streamed] = client.compress_stream([pixels(2)], max_bytes=100)
+
+    assert small.unwrap().mse == 0.01
+    for failure in (large, streamed):
+        assert isinstance(failure.error, QualityUnreachableError)
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"fit": "crop"}, "fit must be one of refuse, contain, cover, stretch, not 'crop'"),
         ({"profile": "zip"}, "profile must be one of file, embedded, not 'zip'"),
         ({"timeout": 0}, "a timeout must be a positive number of seconds, not 0"),
+        ({"fallback": "no"}, "fallback must be one of best, never, not 'no'"),
+        ({"level": -1}, "level must be 0 or more, not -1"),
+        ({"min_psnr_db": float("nan")}, "min_psnr_db must be 0 or more, not nan"),
+        (
+            {"max_mse": 0.1, "max_bytes": 9, "lossless": True},
+            "one quality at a time: max_mse and max_bytes and lossless exclude each other",
+        ),
     ],
 )
 def test_wrong_options_are_refused(client, image, options, message):
@@ -286,6 +344,9 @@ def test_models_are_described(client):
     assert default.training.dataset == "digits train"
     assert other.measured is None
     assert other.training is None
+    assert (default.levels, default.default_level) == (2, 1)
+    assert [point.bytes_per_image for point in default.curve] == [20.5, 56.5]
+    assert (other.levels, other.curve) == (1, ())
 
 
 def test_an_unknown_model_is_an_error(client):

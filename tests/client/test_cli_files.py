@@ -229,6 +229,65 @@ def test_options_reach_the_server(run, fake, tmp_path):
     assert (decompress.options.model, decompress.options.profile) == ("fake-vae", 2)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "name", "value", "shown"),
+    [
+        (["--min-psnr", "30"], "min_psnr_db", 30.0, ", 20.00 dB"),
+        (["--max-mse", "0.5"], "max_mse", 0.5, ", 20.00 dB"),
+        (["--max-bytes", "800"], "max_bytes", 800, ", 20.00 dB"),
+        (["--lossless"], "lossless", True, ", lossless, as png"),
+        (["--level", "0"], "level", 0, ""),
+    ],
+)
+def test_a_quality_is_asked_for_and_shown(run, fake, tmp_path, arguments, name, value, shown):
+    write_png(tmp_path / "a.png")
+
+    status, out, _ = run("compress", "a.png", "-o", "a.kpt", *arguments, "--no-fallback")
+
+    options = fake.requests[0].options
+    assert (status, out) == (0, f"a.kpt: 797 bytes, 8.133 bits per pixel{shown}\n")
+    assert options.WhichOneof("quality") == name
+    assert (getattr(options, name), options.fallback) == (value, 2)
+
+
+def test_the_least_quality_of_several_images_is_shown(run, fake, tmp_path):
+    names = [write_png(tmp_path / f"{seed}.png", seed).name for seed in range(2)]
+
+    _, lossy, _ = run("compress", *names, "-o", "out", "--max-mse", "0.5")
+    _, lossless, _ = run("compress", *names, "-o", "out", "--lossless")
+
+    assert lossy.endswith(", 8.133 bits per pixel, at least 20.00 dB\n")
+    assert lossless.endswith(", 8.133 bits per pixel, lossless, 2 as png\n")
+    assert fake.requests[0].options.fallback == 1
+
+
+def test_a_quality_that_cannot_be_reached_fails_its_file(run, tmp_path):
+    write_png(tmp_path / "a.png")
+
+    status, out, err = run("compress", "a.png", "-o", "a.kpt", "--max-bytes", "9", "--json")
+
+    assert (status, err) == (1, ["kompakt: a.png: no stream of this image fits into 9 bytes"])
+    assert json.loads(out)[0]["reason"] == "QUALITY_UNREACHABLE"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--min-psnr", "nan"], "argument --min-psnr: must be a number from 0, not 'nan'"),
+        (["--max-mse", "x"], "argument --max-mse: must be a number from 0, not 'x'"),
+        (["--max-bytes", "-1"], "argument --max-bytes: must be a whole number from 0, not '-1'"),
+        (["--level", "1.5"], "argument --level: must be a whole number from 0, not '1.5'"),
+        (["--level", "1", "--lossless"], "argument --lossless: not allowed with argument --level"),
+    ],
+)
+def test_a_quality_that_makes_no_sense_is_wrong_usage(run, fake, arguments, message):
+    status, _, [line] = run("compress", "a.png", "-o", "a.kpt", *arguments)
+
+    assert status == 2
+    assert message in line
+    assert fake.calls == []
+
+
 def test_compress_prints_json(run, tmp_path):
     write_png(tmp_path / "good.png")
     (tmp_path / "bad.png").write_bytes(b"no image")
@@ -246,6 +305,12 @@ def test_compress_prints_json(run, tmp_path):
     assert missing["error"] == "No such file or directory"
     assert good["output"] == str(Path("out", "good.kpt"))
     assert (good["num_bytes"], good["model"], good["profile"]) == (797, "fake-ae", "file")
+    assert (good["codec"], good["level"], good["mse"], good["psnr_db"]) == (
+        "fake-ae",
+        0,
+        None,
+        None,
+    )
     assert good["error"] is good["reason"] is None
     assert bad.keys() == good.keys()
 

@@ -92,14 +92,14 @@ def test_models_are_a_table(run):
     lines = out.splitlines()
     assert status == 0
     assert lines[0].split() == [
-        *("model", "kind", "sizes", "trained", "on", "channels"),
+        *("model", "kind", "sizes", "trained", "on", "channels", "levels"),
         *("bytes/image", "bpp", "PSNR", "dB"),
     ]
     assert lines[1].split() == [
-        *("fake-ae", "(default)", "ae", "28x28", "digits", "train", "1"),
+        *("fake-ae", "(default)", "ae", "28x28", "digits", "train", "1", "2"),
         *("56.5", "0.577", "27.00"),
     ]
-    assert lines[2].split() == ["fake-vae", "vae", "1x2-64x128", "3"]
+    assert lines[2].split() == ["fake-vae", "vae", "1x2-64x128", "3", "1"]
 
 
 def test_models_are_a_list_of_objects(run):
@@ -112,6 +112,7 @@ def test_models_are_a_list_of_objects(run):
     assert models[0]["measured"]["bytes_per_image"] == 56.5
     assert models[0]["accepted_sizes"][0]["min_height"] == 28
     assert models[1]["training"] is None
+    assert models[0]["curve"][0]["mse"] == 0.01
     assert json.loads(named) == [models[1]]
 
 
@@ -121,6 +122,7 @@ def test_models_are_rows(run):
     first, second = csv.DictReader(io.StringIO(out))
     assert (first["name"], first["latent_shape"]) == ("fake-ae", "16x1x1")
     assert (first["measured_psnr_db"], first["training_licence"]) == ("27.0", "CC0")
+    assert (first["levels"], first["curve"]) == ("2", "20.5:0.010000 56.5:0.002000")
     assert (second["accepted_sizes"], second["measured_psnr_db"]) == ("1x2-64x128", "")
 
 

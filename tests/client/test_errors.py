@@ -74,6 +74,12 @@ def test_reasons_of_others_are_not_taken_for_ours():
     assert error.reason == ""
 
 
+def test_a_nearest_quality_that_is_not_told_is_none():
+    error = error_of_item(make_status(9, "no", reason="QUALITY_UNREACHABLE"))
+
+    assert (error.size_bytes, error.mse, error.psnr_db) == (None, None, None)
+
+
 def test_the_server_names_fields(client, fake, image):
     fake.faults.append(
         Fault(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", field="options.model")

@@ -18,6 +18,7 @@ from tests.client.conftest import pixels
 COMPRESSED = Compressed(
     data=b"stream",
     model="m",
+    codec="m",
     fingerprint="f",
     profile="embedded",
     crc32c=7,

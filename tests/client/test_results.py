@@ -11,7 +11,9 @@ from kompakt_client import Decompressed, Failure, KompaktError
 from kompakt_client._files import write_file
 from tests.client.test_inputs import COMPRESSED
 
-RAW = Decompressed(data=b"\1\2\3\4\5\6", format="raw", height=2, width=3, channels=1, model="m")
+RAW = Decompressed(
+    data=b"\1\2\3\4\5\6", format="raw", height=2, width=3, channels=1, model="m", codec="m"
+)
 PNG = dataclasses.replace(RAW, data=b"a png file", format="png")
 
 

@@ -1,16 +1,17 @@
 """Demands are met by what was really coded and decoded, or refused with what is nearest."""
 
 import math
+import zlib
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kompakt_codec.classical import encode_classical, encode_classical_lossless
+from kompakt_codec.classical import decode_classical, encode_classical, encode_classical_lossless
 from kompakt_codec.codec import Codec
 from kompakt_codec.errors import InvalidStreamError, ModelMismatchError, StreamError
-from kompakt_codec.frame import MAX_LEVELS, Profile, pack_frame, parse_frame
+from kompakt_codec.frame import DEFLATE, NAMED_CODEC, Profile, pack_frame, parse_frame
 from kompakt_codec.metrics import mse, psnr_db
 from kompakt_codec.quality import (
     Demand,
@@ -18,9 +19,8 @@ from kompakt_codec.quality import (
     Made,
     QualityUnreachableError,
     compress_with,
-    decode_classical_frame,
 )
-from kompakt_codec.quality._rival import is_of_use, lossless_floor
+from kompakt_codec.quality._rival import is_of_use, lossless_may_win
 from tests.support import make_checkpoint, several_domains
 
 FRAMING = {Profile.FILE: 12, Profile.EMBEDDED: 2}
@@ -37,10 +37,12 @@ def images(digits):
 
 
 def decoded(codec: Codec, stream: bytes, profile: Profile) -> np.ndarray:
-    frame = parse_frame(stream, profile, num_levels=MAX_LEVELS)
+    frame = parse_frame(stream, profile)
     if frame.is_classical:
-        return decode_classical_frame(codec, frame)[0]
+        return codec.decode_classical(frame)[0]
     [symbols] = codec.decode([frame])
+    if isinstance(symbols, StreamError):
+        raise symbols
     return codec.synthesise(symbols[None], [frame.mode])[0]
 
 
@@ -147,7 +149,7 @@ def test_distortion_is_kept_for_every_image(codec, images, demand, profile):
     ):
         picture = decoded(codec, made.stream, profile)
         assert mse(pixels, picture) <= demand.mse_bound
-        assert made.mse == mse(pixels, picture)
+        assert made.mse == pytest.approx(mse(pixels, picture), rel=0.01)
         assert np.array_equal(made.reconstruction, picture)
         rival = encode_classical(pixels, demand.mse_bound)
         assert len(made.stream) <= len(rival.payload) + FRAMING[profile]
@@ -168,7 +170,7 @@ def test_bytes_are_kept_by_the_best_that_fits(codec, images, max_bytes, profile)
             continue
         assert len(made.stream) <= max_bytes
         error = mse(pixels, decoded(codec, made.stream, profile))
-        assert made.mse == error
+        assert made.mse == pytest.approx(error, rel=0.01)
         assert error <= min(fitting, default=1.0) * 1.1
         lossless = len(encode_classical_lossless(pixels).payload) + FRAMING[profile]
         assert error == 0 or lossless > max_bytes
@@ -200,13 +202,14 @@ def test_without_fallback_only_the_models_levels_count(codec, images):
     for demand in (Demand(min_psnr_db=23, fallback=False), Demand(lossless=True, fallback=False)):
         for pixels, made in zip(images, compress_with(codec, images, demand), strict=True):
             levels = every_level(codec, pixels, Profile.FILE)
-            best_size, best = min(levels, key=lambda measured: measured[1])
+            best = min(error for _, error in levels)
             if isinstance(made, Made):
                 assert made.codec == "tiny-levels"
                 assert made.mse <= demand.mse_bound
             else:
-                assert best > 0.99 * demand.mse_bound
-                assert (made.size_bytes, made.mse) == (best_size, best)
+                assert best >= 0.99 * demand.mse_bound
+                assert made.mse == best
+                assert (made.size_bytes, best) in levels
 
 
 def test_a_refusal_says_what_is_nearest(codec, images):
@@ -219,13 +222,13 @@ def test_a_refusal_says_what_is_nearest(codec, images):
         f"MSE of {small.mse:.6f} ({psnr_db(small.mse):.2f} dB)"
     )
     assert "no level of the model reaches 60 dB on this image" in str(bad)
-    assert "no level of the model reaches no loss on this image" in str(lossy)
+    assert "no level of a model is lossless for sure on every device" in str(lossy)
 
 
 def test_what_is_told_to_be_of_no_use_is_of_none(images):
     for pixels in images:
         lossless = len(encode_classical_lossless(pixels).payload)
-        assert lossless_floor(pixels) <= lossless
+        assert lossless_may_win(pixels, lossless + 1)
         for bound in (0.0005, 0.005, 0.05):
             best = len(encode_classical(pixels, bound).payload)
             assert is_of_use(pixels, best + 1, bound)
@@ -238,7 +241,7 @@ def test_classical_frames_are_checked(codec, profile):
     for pixels in (noise, flat):
         [made] = compress_with(codec, [pixels], Demand(lossless=True), profile=profile)
         frame = parse_frame(made.stream, profile)
-        picture, name = decode_classical_frame(codec, frame)
+        picture, name = codec.decode_classical(frame)
         assert np.array_equal(picture, pixels)
         assert name == made.codec
         num_wrong = 0
@@ -253,27 +256,29 @@ def test_classical_frames_are_checked(codec, profile):
         assert num_wrong <= (0 if profile is Profile.FILE else len(made.stream) / 8)
 
 
-def test_every_classical_codec_is_named(codec, images):
-    names = set()
-    for pixels in images:
-        for bound in (0.0, 0.02):
-            body = encode_classical(pixels, bound)
-            frame = pack_frame(
-                body.payload, pixels, codec.fingerprint, profile=Profile.EMBEDDED, mode=body.mode
-            )
-            if body.mse == 0:
-                parsed = parse_frame(frame, Profile.EMBEDDED)
-                assert decode_classical_frame(codec, parsed)[1] == body.codec
-                names.add(body.codec)
-    assert names >= {"raw", "deflate", "webp-lossless"}
+def test_every_classical_codec_is_named(codec):
+    def name(payload: bytes, mode: int, pixels: np.ndarray) -> str:
+        frame = pack_frame(payload, pixels, codec.fingerprint, profile=Profile.EMBEDDED, mode=mode)
+        return codec.decode_classical(parse_frame(frame, Profile.EMBEDDED))[1]
+
+    for pixels in several_domains()[1:]:
+        data = pixels.tobytes()
+        deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        body = encode_classical_lossless(pixels)
+        assert name(deflate.compress(data) + deflate.flush(), DEFLATE, pixels) == "deflate"
+        assert name(b"\0" + data, NAMED_CODEC, pixels) == "raw"
+        assert name(body.payload, body.mode, pixels) == body.codec
+        lossy = encode_classical(pixels, 0.02)
+        picture = decode_classical(lossy.mode, lossy.payload, pixels.shape)
+        assert name(lossy.payload, lossy.mode, picture) == lossy.codec
 
 
 def test_a_classical_frame_names_its_model_and_no_size(codec):
     flat = several_domains()[1]
     other = Codec(make_checkpoint("ae"))
     [made] = compress_with(codec, [flat], Demand(lossless=True))
-    with pytest.raises(ModelMismatchError, match=r"not tiny-ae"):
-        decode_classical_frame(other, parse_frame(made.stream, Profile.FILE))
+    with pytest.raises(ModelMismatchError, match="not by tiny-ae"):
+        other.decode_classical(parse_frame(made.stream, Profile.FILE))
     body = encode_classical_lossless(flat)
     sized = pack_frame(
         body.payload,
@@ -284,4 +289,4 @@ def test_a_classical_frame_names_its_model_and_no_size(codec):
         size=(28, 28),
     )
     with pytest.raises(InvalidStreamError, match="only one size"):
-        decode_classical_frame(codec, parse_frame(sized, Profile.EMBEDDED))
+        codec.decode_classical(parse_frame(sized, Profile.EMBEDDED))

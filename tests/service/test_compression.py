@@ -60,12 +60,12 @@ def test_latents_and_reconstruction_on_request(compression, codec, digits):
         pb.CompressRequest(images=[raw(digits[3])], options=options)
     ).results[0]
 
-    symbols = codec.analyse(digits[3:4])
+    symbols = codec.analyse(digits[3:4], [0])
     assert result.latents.data_type == pb.DATA_TYPE_INT16
     latents = np.frombuffer(result.latents.data, "<i2").reshape(result.latents.shape)
     assert np.array_equal(latents, symbols[0])
     reconstruction = pixels_of(result.reconstruction)
-    assert np.array_equal(reconstruction, codec.synthesise(symbols)[0])
+    assert np.array_equal(reconstruction, codec.synthesise(symbols, [0])[0])
     difference = (reconstruction.astype(float) - digits[3]) / 255
     assert result.mse == pytest.approx((difference**2).mean())
     assert result.psnr_db == pytest.approx(-10 * math.log10(result.mse))

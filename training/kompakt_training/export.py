@@ -85,9 +85,9 @@ def freeze(model: TransformModel, images: Images, *, step_scale: float) -> Entro
     """Set the model's step, then fix its probabilities by the symbols of ``images``."""
     pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
     if isinstance(model, ContextModel):
-        finest = symbols_of(model, pixels, model.levels - 1)
-        reach = int(np.abs(finest).max()) + _REFINEMENT_MARGIN
-        return ContextEntropy.freeze(model.prior, max_symbol=min(MAX_SYMBOL, reach))
+        reaches = [np.abs(symbols_of(model, pixels, q)).max() for q in range(model.levels)]
+        bounds = [min(MAX_SYMBOL, int(reach) + _REFINEMENT_MARGIN) for reach in reaches]
+        return ContextEntropy.freeze(model.prior, max_symbols=bounds)
     fit_step(model, pixels, step_scale)
     levels = range(model.levels)
     return TableEntropy([build_tables(symbols_of(model, pixels, level)) for level in levels])

@@ -14,7 +14,7 @@ from kompakt_client.cli._output import print_rows
 from kompakt_client.cli._paths import STREAM_SUFFIX, is_directory, plan
 from kompakt_client.cli._transform import Run
 
-_FIELDS = ("format", "height", "width", "channels", "model")
+_FIELDS = ("format", "height", "width", "channels", "model", "codec")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,4 +52,4 @@ def _summarise(run: Run) -> None:
         print(f"decompressed {len(run.done)} of {len(run.jobs)} images")
     elif run.done:
         [image] = run.done
-        print(f"{run.jobs[0].target}: {image.width} x {image.height} pixels, by {image.model}")
+        print(f"{run.jobs[0].target}: {image.width} x {image.height} pixels, by {image.codec}")

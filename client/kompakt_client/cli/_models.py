@@ -41,12 +41,23 @@ def _csv_row(model: ModelInfo) -> dict[str, Any]:
     for name in _NESTED:
         row |= {f"{name}_{part}": value for part, value in (row.pop(name) or {}).items()}
     row["accepted_sizes"] = " ".join(map(_size, model.accepted_sizes))
+    row["curve"] = " ".join(map(_point, model.curve))
     row["latent_shape"] = "x".join(map(str, model.latent_shape))
     return row
 
 
 def _print_table(models: Sequence[ModelInfo]) -> None:
-    columns = ("model", "kind", "sizes", "trained on", "channels", "bytes/image", "bpp", "PSNR dB")
+    columns = (
+        "model",
+        "kind",
+        "sizes",
+        "trained on",
+        "channels",
+        "levels",
+        "bytes/image",
+        "bpp",
+        "PSNR dB",
+    )
     table = make_table("", columns, num_text=4)
     for model in models:
         table.add_row(
@@ -55,6 +66,7 @@ def _print_table(models: Sequence[ModelInfo]) -> None:
             ", ".join(map(_size, model.accepted_sizes)),
             model.training.dataset if model.training else "",
             str(model.channels),
+            str(model.levels),
             *_rates(model.measured),
         )
     print_table(table)
@@ -65,6 +77,10 @@ def _rates(measured: MeasuredQuality | None) -> tuple[str, ...]:
         return ()
     rate = f"{measured.bytes_per_image:.1f}", f"{measured.bits_per_pixel:.3f}"
     return (*rate, "lossless" if measured.psnr_db is None else f"{measured.psnr_db:.2f}")
+
+
+def _point(measured: MeasuredQuality) -> str:
+    return f"{measured.bytes_per_image:.1f}:{measured.mse:.6f}"
 
 
 def _size(size: SizeRange) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, get_args
 
@@ -17,6 +18,7 @@ _PLUGIN_HELP = {
     "health": "tell whether a server is serving (needs the service extra)",
     "train": "train a model on your own images (needs the training extra)",
     "report": "compare trained models with the paper (needs the training extra)",
+    "bench": "measure models and classical codecs (needs the training extra)",
 }
 
 _EPILOG = """\
@@ -76,6 +78,7 @@ def _add_compress(commands: Any, name: str) -> None:
     parser.add_argument("--model", metavar="NAME", help="default: the server's default model")
     _add_profile(parser, "embedded streams are smaller, but do not name their model")
     _add_fit(parser)
+    _add_quality(parser)
     _add_common(parser)
 
 
@@ -167,6 +170,33 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_quality(parser: argparse.ArgumentParser) -> None:
+    one = parser.add_argument_group(
+        "quality", "at most one; a file for which it cannot be reached fails"
+    ).add_mutually_exclusive_group()
+    one.add_argument(
+        "--min-psnr", metavar="DB", type=_quality, help="the smallest stream of at least this PSNR"
+    )
+    one.add_argument(
+        "--max-mse", metavar="MSE", type=_quality, help="the same by mean squared error, 0 to 1"
+    )
+    one.add_argument(
+        "--max-bytes", metavar="N", type=_whole, help="the best stream of at most so many bytes"
+    )
+    one.add_argument("--lossless", action="store_true", help="every pixel as it was")
+    one.add_argument(
+        "--level", metavar="N", type=_whole, help="a rate level of the model; 0 is the coarsest"
+    )
+    parser.add_argument(
+        "--no-fallback",
+        dest="fallback",
+        action="store_const",
+        const="never",
+        default="best",
+        help="keep the model's stream where a classical codec would make a smaller one",
+    )
+
+
 def _add_common(parser: argparse.ArgumentParser, *, seconds: int = 30) -> None:
     parser.add_argument("--target", metavar="HOST:PORT", help="the server's address")
     parser.add_argument(
@@ -182,6 +212,19 @@ def _seconds(text: str) -> float:
     if not 0 < seconds < float("inf"):
         raise argparse.ArgumentTypeError(f"must be a positive number of seconds, not {text}")
     return seconds
+
+
+def _quality(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) < float("inf"):
+            return float(text)
+    raise argparse.ArgumentTypeError(f"must be a number from 0, not {text!r}")
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0, not {text!r}")
+    return int(text)
 
 
 def _names_list(known: tuple[str, ...] | None = None) -> Callable[[str], list[str]]:

@@ -6,6 +6,7 @@ or WebP without what the decoder knows already, so that the frame around it cost
 
 from kompakt_codec.classical._bodies import (
     ClassicalBody,
+    classical_name,
     decode_classical,
     encode_classical,
     encode_classical_lossless,
@@ -16,6 +17,7 @@ __all__ = [
     "ClassicalBody",
     "cannot_win",
     "cannot_win_batch",
+    "classical_name",
     "decode_classical",
     "encode_classical",
     "encode_classical_lossless",

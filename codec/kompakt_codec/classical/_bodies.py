@@ -29,7 +29,8 @@ from kompakt_codec.frame import DEFLATE, DEFLATE_ONE_BLOCK, NAMED_CODEC
 from kompakt_codec.images import WEBP_MAX_SIDE, Pixels
 from kompakt_codec.metrics import mse
 
-_MAX_SEARCHED_BYTES = 1 << 16
+_MAX_SEARCHED_BYTES = 1 << 14
+"""The search takes time in the square of the bytes: a second or so for this many."""
 
 
 class _Id(enum.IntEnum):
@@ -54,11 +55,19 @@ class ClassicalBody:
     """Of the pixels that its decoder returns, on a scale from 0 to 1."""
 
 
+def classical_name(mode: int, payload: bytes) -> str:
+    """The codec of a body that decodes: a ``ClassicalBody.codec``."""
+    if mode != NAMED_CODEC:
+        return "deflate"
+    return _Id(payload[0]).name.lower().replace("_", "-")
+
+
 def encode_classical_lossless(pixels: Pixels) -> ClassicalBody:
     """The shortest lossless body found for uint8 pixels (height, width, 1 or 3).
 
     Its payload is shorter than each file that the baselines "deflate", "png" and "webp-lossless"
-    make. Raises BaselineUnavailableError if Pillow lacks WebP.
+    make. That is certain for the last two; for DEFLATE it is what the search is for, and no image
+    is known that it fails on. Raises BaselineUnavailableError if Pillow lacks WebP.
     """
     data = pixels.tobytes()
     deflated = encode_lossless("deflate", pixels).data
@@ -158,8 +167,9 @@ def _deflate_body(stream: bytes) -> ClassicalBody:
 
 
 def _named(codec: _Id, body: bytes, error: float = 0.0) -> ClassicalBody:
-    name = codec.name.lower().replace("_", "-")
-    return ClassicalBody(mode=NAMED_CODEC, payload=bytes([codec]) + body, codec=name, mse=error)
+    payload = bytes([codec]) + body
+    name = classical_name(NAMED_CODEC, payload)
+    return ClassicalBody(mode=NAMED_CODEC, payload=payload, codec=name, mse=error)
 
 
 def _length(body: ClassicalBody) -> int:

@@ -5,6 +5,7 @@ header's own run lengths can be chosen best, and code lengths that are not optim
 may pay by a shorter header (the last is an idea of Zopfli's, Alakuijala and Vandevenne 2013).
 """
 
+import functools
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +20,6 @@ NUM_LITERALS, NUM_DISTANCES = 286, 30
 _HEADER_ORDER = (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15)
 _RUNS = {16: (3, 6, 2), 17: (3, 10, 3), 18: (11, 138, 7)}
 """Symbols of the header that repeat: the least and the most times, and extra bits."""
-_MAX_LEFT = 7
 _MAX_BITS = 15
 
 FIXED_LITERALS = {s: 8 if s < 144 else 9 if s < 256 else 7 if s < 280 else 8 for s in range(288)}
@@ -117,27 +117,32 @@ def _header(literals: Mapping[int, int], distances: Mapping[int, int]) -> Bits:
 
 def _best_runs(lengths: list[int], costs: Mapping[int, int]) -> list[tuple[int, int]]:
     """The cheapest spelling of the code lengths: symbols of the header and how often each."""
-    best: list[tuple[int, tuple[int, int] | None]] = [(0, None)]
-    best += [(1 << 30, None)] * len(lengths)
-    runs_of_equals = [len(list(run)) for _, run in groupby(lengths)]
-    remaining = [n for run in runs_of_equals for n in range(run, 0, -1)]
-    for start, (length, run) in enumerate(zip(lengths, remaining, strict=True)):
-        cost = best[start][0]
-        options = [(length, 1, costs[length])]
-        repeats = [16] if start and lengths[start - 1] == length else []
-        for symbol in repeats + ([17, 18] if length == 0 else []):
+    repeats = costs[16], costs[17], costs[18]
+    spelling: list[tuple[int, int]] = []
+    for length, run in groupby(lengths):
+        spelling += _spell(length, len(list(run)), costs[length], *repeats)
+    return spelling
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _spell(
+    length: int, times: int, once: int, again: int, zeros: int, many_zeros: int
+) -> list[tuple[int, int]]:
+    """The cheapest spelling of one length so many times, by what four symbols cost."""
+    repeats = [(16, again)] if length else [(16, again), (17, zeros), (18, many_zeros)]
+    best: list[tuple[int, list[tuple[int, int]]]] = [(0, [])]
+    for end in range(1, times + 1):
+        cost, spelling = best[end - 1]
+        options = [(cost + once, spelling, (length, 1))]
+        for symbol, price in repeats:
             least, most, extra = _RUNS[symbol]
-            most = min(most, run)  # shorter ones only as far as they let others share the run
-            fewest = max(least, most - _MAX_LEFT)
-            options += [(symbol, n, costs[symbol] + extra) for n in range(fewest, most + 1)]
-        for symbol, times, price in options:
-            if cost + price < best[start + times][0]:
-                best[start + times] = cost + price, (symbol, times)
-    runs, end = [], len(lengths)
-    while step := best[end][1]:
-        runs.append(step)
-        end -= step[1]
-    return runs[::-1]
+            first = 1 if symbol == 16 else 0  # 16 repeats what stands before it
+            for start in range(max(first, end - most), end - least + 1):
+                cost, spelling = best[start]
+                options.append((cost + price + extra, spelling, (symbol, end - start)))
+        cost, spelling, step = min(options, key=itemgetter(0))
+        best.append((cost, [*spelling, step]))
+    return best[-1][1]
 
 
 def _body(tokens: list[Token], literals: dict[int, int], distances: dict[int, int]) -> Bits:

@@ -20,9 +20,11 @@ from kompakt_codec.classical._huffman import (
 
 _MIN_MATCH, _MAX_MATCH = 3, 258
 _FIRST_LENGTH = 257
-_ROUNDS = 40
+_MIN_ROUNDS, _MAX_ROUNDS = 4, 100
+_MAX_WORK = 1 << 16
+"""Bytes times rounds, where the fewest rounds allow."""
 _CALM_ROUNDS = 3
-_NOISE_BITS = 1.5
+_NOISE_BITS = 2.5
 _UNUSED_BITS = 12
 """What a symbol is taken to cost that the last path did without."""
 
@@ -49,21 +51,17 @@ def optimal_blocks(data: bytes) -> Iterator[bytes]:
     """Last blocks, each without its end, for up to some ten thousand bytes: slow, but short."""
     matches = _find_matches(np.frombuffer(data, np.uint8))
     rng = np.random.default_rng(0)
-    literals, distances = (
-        _costs(FIXED_LITERALS, NUM_LITERALS),
-        _costs(FIXED_DISTANCES, NUM_DISTANCES),
-    )
-    for round_ in range(_ROUNDS):
+    literals = _costs(FIXED_LITERALS, NUM_LITERALS)
+    distances = _costs(FIXED_DISTANCES, NUM_DISTANCES)
+    for round_ in range(max(_MIN_ROUNDS, min(_MAX_ROUNDS, _MAX_WORK // len(data)))):
         if round_ >= _CALM_ROUNDS:  # away from where the path repeats itself
             literals += rng.uniform(-_NOISE_BITS, _NOISE_BITS, NUM_LITERALS)
             distances += rng.uniform(-_NOISE_BITS, _NOISE_BITS, NUM_DISTANCES)
         tokens = _cheapest_tokens(data, matches, np.maximum(literals, 1), np.maximum(distances, 1))
         block, literal_bits, distance_bits = shortest_block(tokens)
         yield block
-        literals, distances = (
-            _costs(literal_bits, NUM_LITERALS),
-            _costs(distance_bits, NUM_DISTANCES),
-        )
+        literals = _costs(literal_bits, NUM_LITERALS)
+        distances = _costs(distance_bits, NUM_DISTANCES)
 
 
 def _costs(bits: Mapping[int, int], num_symbols: int) -> _Costs:

@@ -4,7 +4,6 @@ Only measured results are taken: the length of real frames, the MSE of real pixe
 """
 
 from kompakt_codec.quality._compress import Made, compress_to, compress_with
-from kompakt_codec.quality._decode import decode_classical_frame
 from kompakt_codec.quality._demand import Demand, QualityUnreachableError
 from kompakt_codec.quality._engine import Engine
 from kompakt_codec.quality._search import LevelSearch
@@ -17,5 +16,4 @@ __all__ = [
     "QualityUnreachableError",
     "compress_to",
     "compress_with",
-    "decode_classical_frame",
 ]

@@ -15,15 +15,21 @@ class QualityUnreachableError(CodecError):
     def __init__(self, demand: "Demand", size_bytes: int, mse: float) -> None:
         quality = "no loss" if mse == 0 else f"an MSE of {mse:.6f} ({psnr_db(mse):.2f} dB)"
         if demand.max_bytes is not None:
-            super().__init__(
+            message = (
                 f"no stream of this image fits into {demand.max_bytes} bytes: the smallest has "
                 f"{size_bytes}, with {quality}"
             )
+        elif demand.mse_bound == 0:
+            message = (
+                "no level of a model is lossless for sure on every device: allow the fallback; the "
+                f"best has {quality} here, in {size_bytes} bytes"
+            )
         else:
-            super().__init__(
+            message = (
                 f"no level of the model reaches {demand} on this image: the best has {quality}, in "
                 f"{size_bytes} bytes; allow the fallback, or ask for less"
             )
+        super().__init__(message)
         self.size_bytes = size_bytes
         self.mse = mse
 
@@ -83,4 +89,4 @@ class Demand:
     def __str__(self) -> str:
         if self.min_psnr_db is not None:
             return f"{self.min_psnr_db:g} dB"
-        return "no loss" if self.mse_bound == 0 else f"an MSE of {self.max_mse:g}"
+        return f"an MSE of {self.max_mse:g}"

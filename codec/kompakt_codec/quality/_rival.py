@@ -5,6 +5,7 @@ Their searches take long, so it is first told whether one can be of use.
 
 import bisect
 import math
+import zlib
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from kompakt_codec.metrics import mse
 _CONTAINER = 27
 """Bytes of a WebP file that its classical payload does without, at most."""
 _QUALITIES = range(101)
+_HURRY = 2.5
+"""How many times the best lossless payload's size plain DEFLATE may take."""
 _MARGIN = 1.05
 """How clearly a trial has to fail before its neighbours are not looked at: size and distortion do
 not strictly follow quality."""
@@ -23,7 +26,7 @@ not strictly follow quality."""
 
 def is_of_use(pixels: Pixels, limit: int, max_mse: float) -> bool:
     """Whether a payload shorter than a limit, with an MSE not above a bound, may be found."""
-    return lossless_floor(pixels) < limit or _webp_may_win(pixels, limit, max_mse)
+    return lossless_may_win(pixels, limit) or _webp_may_win(pixels, limit, max_mse)
 
 
 def smallest_within_mse(pixels: Pixels, max_mse: float) -> ClassicalBody:
@@ -38,7 +41,7 @@ def best_within_bytes(pixels: Pixels, max_payload: int, max_mse: float) -> Class
 
     If none does, the shortest found within the bound.
     """
-    if lossless_floor(pixels) <= max_payload:
+    if lossless_may_win(pixels, max_payload + 1):
         lossless = encode_classical_lossless(pixels)
         if len(lossless.payload) <= max_payload:
             return lossless
@@ -55,18 +58,21 @@ def best_within_bytes(pixels: Pixels, max_payload: int, max_mse: float) -> Class
     return encode_classical(pixels, max_mse)
 
 
-def lossless_floor(pixels: Pixels) -> float:
-    """Bytes that a lossless payload will not go below.
+def lossless_may_win(pixels: Pixels, limit: int) -> bool:
+    """Whether a lossless payload shorter than a limit may be found.
 
-    d different values, each sent once at least by a prefix code, take d log2(d) bits (Kraft's
-    inequality). They are counted in the pixels and in what prediction along both axes leaves.
+    The differences along both axes stand for what a predictor may leave. d different values, each
+    sent once at least by a prefix code, take d log2(d) bits (Kraft's inequality); and plain
+    DEFLATE is not worse than the best by more than a factor.
     """
-    rows = pixels.reshape(len(pixels), -1)
     channels = pixels.shape[2]
+    rows = pixels.reshape(len(pixels), -1)
     along = rows[:, channels:] - rows[:, :-channels]
-    both = along[1:] - along[:-1]
-    fewest = min(int(np.count_nonzero(np.bincount(x.ravel()))) for x in (rows, along, both))
-    return fewest * math.log2(fewest) / 8
+    predicted = rows, along, along[1:] - along[:-1]
+    fewest = min(int(np.count_nonzero(np.bincount(x.ravel()))) for x in predicted)
+    if fewest * math.log2(fewest) >= 8 * limit:
+        return False
+    return min(len(zlib.compress(x.tobytes(), wbits=-15)) for x in predicted) < _HURRY * limit
 
 
 def _webp_may_win(pixels: Pixels, limit: int, max_mse: float) -> bool:

@@ -35,8 +35,8 @@ class LevelSearch:
         """Say which of the trials that ``next`` named have passed."""
         self._tried[images, levels] = True
         upwards = passed == self._finest
-        self._low[images[upwards]] = levels[upwards] + 1
-        self._high[images[~upwards]] = levels[~upwards]
+        np.maximum.at(self._low, images[upwards], levels[upwards] + 1)
+        np.minimum.at(self._high, images[~upwards], levels[~upwards])
         for image, level in zip(images[passed], levels[passed], strict=True):
             if self.chosen[image] < 0 or (level > self.chosen[image]) == self._finest:
                 self.chosen[image] = level

@@ -107,6 +107,44 @@ FIT_STRETCH: Fit.ValueType  # 4
 """Scale it to the accepted size whatever its aspect ratio."""
 Global___Fit: _TypeAlias = Fit  # noqa: Y015
 
+class _Fallback:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FallbackEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fallback.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FALLBACK_UNSPECIFIED: _Fallback.ValueType  # 0
+    """Not set: the same as FALLBACK_BEST."""
+    FALLBACK_BEST: _Fallback.ValueType  # 1
+    """An image that a classical codec (DEFLATE, PNG, WebP) puts into fewer bytes at
+    the demanded quality, or, where none was demanded, at an MSE that is not above
+    the model's, is framed as that. So is one that the model cannot make good
+    enough or small enough, and every lossless one.
+    """
+    FALLBACK_NEVER: _Fallback.ValueType  # 2
+    """Only the model's own streams. What it cannot reach, lossless among it, is
+    QUALITY_UNREACHABLE.
+    """
+
+class Fallback(_Fallback, metaclass=_FallbackEnumTypeWrapper):
+    """Whether a classical codec may take a model's place. Its frame names the model
+    as any other does, and any server that has the model decodes it.
+    """
+
+FALLBACK_UNSPECIFIED: Fallback.ValueType  # 0
+"""Not set: the same as FALLBACK_BEST."""
+FALLBACK_BEST: Fallback.ValueType  # 1
+"""An image that a classical codec (DEFLATE, PNG, WebP) puts into fewer bytes at
+the demanded quality, or, where none was demanded, at an MSE that is not above
+the model's, is framed as that. So is one that the model cannot make good
+enough or small enough, and every lossless one.
+"""
+FALLBACK_NEVER: Fallback.ValueType  # 2
+"""Only the model's own streams. What it cannot reach, lossless among it, is
+QUALITY_UNREACHABLE.
+"""
+Global___Fallback: _TypeAlias = Fallback  # noqa: Y015
+
 class _FrameProfile:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -371,6 +409,12 @@ class CompressOptions(_message.Message):
     FIT_FIELD_NUMBER: _builtins.int
     RETURN_LATENTS_FIELD_NUMBER: _builtins.int
     RETURN_RECONSTRUCTION_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    MIN_PSNR_DB_FIELD_NUMBER: _builtins.int
+    MAX_MSE_FIELD_NUMBER: _builtins.int
+    MAX_BYTES_FIELD_NUMBER: _builtins.int
+    LOSSLESS_FIELD_NUMBER: _builtins.int
+    FALLBACK_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name. Default (empty): the server's default model."""
     profile: Global___FrameProfile.ValueType
@@ -381,6 +425,22 @@ class CompressOptions(_message.Message):
     """Return the latents. Default: no."""
     return_reconstruction: _builtins.bool
     """Return what the stream decodes to, and its distortion. Default: no."""
+    level: _builtins.int
+    """A rate level of the model: from 0, the coarsest, to its levels - 1."""
+    min_psnr_db: _builtins.float
+    """The least PSNR in dB, finite and from 0: the smallest stream found that has
+    it.
+    """
+    max_mse: _builtins.float
+    """The greatest mean squared error on a scale from 0 to 1, finite and from 0:
+    the smallest stream found within it.
+    """
+    max_bytes: _builtins.int
+    """The most bytes, all framing included: the best stream found that fits."""
+    lossless: _builtins.bool
+    """True: every pixel as it was (after fit). False is as if it were not set."""
+    fallback: Global___Fallback.ValueType
+    """Whether a classical codec may take the model's place. Default: FALLBACK_BEST."""
     def __init__(
         self,
         *,
@@ -389,12 +449,20 @@ class CompressOptions(_message.Message):
         fit: Global___Fit.ValueType = ...,
         return_latents: _builtins.bool = ...,
         return_reconstruction: _builtins.bool = ...,
+        level: _builtins.int = ...,
+        min_psnr_db: _builtins.float = ...,
+        max_mse: _builtins.float = ...,
+        max_bytes: _builtins.int = ...,
+        lossless: _builtins.bool = ...,
+        fallback: Global___Fallback.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "lossless", b"lossless", "max_bytes", b"max_bytes", "max_mse", b"max_mse", "min_psnr_db", b"min_psnr_db", "quality", b"quality"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fit", b"fit", "model", b"model", "profile", b"profile", "return_latents", b"return_latents", "return_reconstruction", b"return_reconstruction"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fallback", b"fallback", "fit", b"fit", "level", b"level", "lossless", b"lossless", "max_bytes", b"max_bytes", "max_mse", b"max_mse", "min_psnr_db", b"min_psnr_db", "model", b"model", "profile", b"profile", "quality", b"quality", "return_latents", b"return_latents", "return_reconstruction", b"return_reconstruction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_quality: _TypeAlias = _typing.Literal["level", "min_psnr_db", "max_mse", "max_bytes", "lossless"]  # noqa: Y015
+    _WhichOneofArgType_quality: _TypeAlias = _typing.Literal["quality", b"quality"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_quality) -> _WhichOneofReturnType_quality | None: ...
 
 Global___CompressOptions: _TypeAlias = CompressOptions  # noqa: Y015
 
@@ -447,6 +515,8 @@ class CompressResult(_message.Message):
     RECONSTRUCTION_FIELD_NUMBER: _builtins.int
     MSE_FIELD_NUMBER: _builtins.int
     PSNR_DB_FIELD_NUMBER: _builtins.int
+    CODEC_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """The item's position in the request, or in the whole stream, from 0."""
     size_bytes: _builtins.int
@@ -462,11 +532,18 @@ class CompressResult(_message.Message):
     fitted: _builtins.bool
     """True if fit changed the image's pixels; MSE is then against the fitted image."""
     mse: _builtins.float
-    """Mean squared error of the reconstruction, on a scale from 0 to 1. Set if the
-    reconstruction was asked for.
+    """Mean squared error of what the stream decodes to, on a scale from 0 to 1. Set
+    if it was measured: always if a quality other than level was demanded, if the
+    reconstruction was asked for, or if codec is a classical one.
     """
     psnr_db: _builtins.float
     """10 log10(1 / mse) in dB. Set with mse, unless mse is 0."""
+    codec: _builtins.str
+    """What made the payload: the model's name, or the classical codec's: "raw",
+    "deflate", "png", "webp-lossless" or "webp".
+    """
+    level: _builtins.int
+    """The model's rate level that was used. Not set if codec is a classical one."""
     @_builtins.property
     def status(self) -> _status_pb2.Status:
         """Why this item failed; code 0 (OK) if it did not. If it did, the other fields
@@ -480,7 +557,8 @@ class CompressResult(_message.Message):
     @_builtins.property
     def latents(self) -> Global___Tensor:
         """The quantised latents that the stream holds, as integers in units of the
-        quantiser's step; shape as GetModel's latent_shape. Set if asked for.
+        quantiser's step; shape as GetModel's latent_shape. Set if asked for, unless
+        codec is a classical one.
         """
 
     @_builtins.property
@@ -503,15 +581,21 @@ class CompressResult(_message.Message):
         reconstruction: Global___RawImage | None = ...,
         mse: _builtins.float | None = ...,
         psnr_db: _builtins.float | None = ...,
+        codec: _builtins.str = ...,
+        level: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_mse", b"_mse", "_psnr_db", b"_psnr_db", "latents", b"latents", "mse", b"mse", "psnr_db", b"psnr_db", "reconstruction", b"reconstruction", "status", b"status", "stream", b"stream"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_level", b"_level", "_mse", b"_mse", "_psnr_db", b"_psnr_db", "latents", b"latents", "level", b"level", "mse", b"mse", "psnr_db", b"psnr_db", "reconstruction", b"reconstruction", "status", b"status", "stream", b"stream"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_mse", b"_mse", "_psnr_db", b"_psnr_db", "bits_per_pixel", b"bits_per_pixel", "channels", b"channels", "fitted", b"fitted", "height", b"height", "index", b"index", "latents", b"latents", "mse", b"mse", "psnr_db", b"psnr_db", "reconstruction", b"reconstruction", "size_bytes", b"size_bytes", "status", b"status", "stream", b"stream", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_level", b"_level", "_mse", b"_mse", "_psnr_db", b"_psnr_db", "bits_per_pixel", b"bits_per_pixel", "channels", b"channels", "codec", b"codec", "fitted", b"fitted", "height", b"height", "index", b"index", "latents", b"latents", "level", b"level", "mse", b"mse", "psnr_db", b"psnr_db", "reconstruction", b"reconstruction", "size_bytes", b"size_bytes", "status", b"status", "stream", b"stream", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__level: _TypeAlias = _typing.Literal["level"]  # noqa: Y015
+    _WhichOneofArgType__level: _TypeAlias = _typing.Literal["_level", b"_level"]  # noqa: Y015
     _WhichOneofReturnType__mse: _TypeAlias = _typing.Literal["mse"]  # noqa: Y015
     _WhichOneofArgType__mse: _TypeAlias = _typing.Literal["_mse", b"_mse"]  # noqa: Y015
     _WhichOneofReturnType__psnr_db: _TypeAlias = _typing.Literal["psnr_db"]  # noqa: Y015
     _WhichOneofArgType__psnr_db: _TypeAlias = _typing.Literal["_psnr_db", b"_psnr_db"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__level) -> _WhichOneofReturnType__level | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__mse) -> _WhichOneofReturnType__mse | None: ...
     @_typing.overload
@@ -543,7 +627,7 @@ class Timings(_message.Message):
 
     @_builtins.property
     def entropy(self) -> _duration_pb2.Duration:
-        """Entropy coding and framing."""
+        """Entropy coding and framing, and the classical codecs."""
 
     def __init__(
         self,
@@ -675,6 +759,7 @@ class DecompressResult(_message.Message):
     WIDTH_FIELD_NUMBER: _builtins.int
     CHANNELS_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    CODEC_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """The item's position in the request, or in the whole stream, from 0."""
     height: _builtins.int
@@ -684,7 +769,13 @@ class DecompressResult(_message.Message):
     channels: _builtins.int
     """1 for grey, 3 for RGB."""
     model: _builtins.str
-    """The model that decoded it."""
+    """The model that decoded it, or for a classical codec the one that its frame
+    names.
+    """
+    codec: _builtins.str
+    """What the payload was: the model's name, or the classical codec's, as in
+    CompressResult.
+    """
     @_builtins.property
     def status(self) -> _status_pb2.Status:
         """Why this item failed; code 0 (OK) if it did not."""
@@ -703,10 +794,11 @@ class DecompressResult(_message.Message):
         width: _builtins.int = ...,
         channels: _builtins.int = ...,
         model: _builtins.str = ...,
+        codec: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "height", b"height", "image", b"image", "index", b"index", "model", b"model", "status", b"status", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "codec", b"codec", "height", b"height", "image", b"image", "index", b"index", "model", b"model", "status", b"status", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -766,8 +858,9 @@ class EvaluateOptions(_message.Message):
     """Return each model's reconstruction. Default: no."""
     @_builtins.property
     def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The models to measure. Default (empty): every loaded model that accepts the
-        image (with fit set: every loaded model).
+        """The models to measure, each at its default level and without fallback. Default
+        (empty): every loaded model that accepts the image (with fit set: every loaded
+        model).
         """
 
     @_builtins.property
@@ -1410,6 +1503,9 @@ class Model(_message.Message):
     MEASURED_FIELD_NUMBER: _builtins.int
     TRAINING_FIELD_NUMBER: _builtins.int
     IS_DEFAULT_FIELD_NUMBER: _builtins.int
+    LEVELS_FIELD_NUMBER: _builtins.int
+    DEFAULT_LEVEL_FIELD_NUMBER: _builtins.int
+    CURVE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name by which calls ask for it."""
     fingerprint: _builtins.str
@@ -1428,6 +1524,10 @@ class Model(_message.Message):
     """Size of its checkpoint in bytes."""
     is_default: _builtins.bool
     """True for the model that a request which names none gets."""
+    levels: _builtins.int
+    """How many rate levels it has, from 1; level 0 is the coarsest."""
+    default_level: _builtins.int
+    """The level of a request that demands no quality."""
     @_builtins.property
     def accepted_sizes(self) -> _containers.RepeatedCompositeFieldContainer[Global___SizeRange]:
         """The sizes that it accepts."""
@@ -1438,11 +1538,19 @@ class Model(_message.Message):
 
     @_builtins.property
     def measured(self) -> Global___MeasuredQuality:
-        """Its rate and distortion. Not set if they were not measured."""
+        """Its rate and distortion at its default level. Not set if they were not
+        measured.
+        """
 
     @_builtins.property
     def training(self) -> Global___TrainingInfo:
         """Its training."""
+
+    @_builtins.property
+    def curve(self) -> _containers.RepeatedCompositeFieldContainer[Global___MeasuredQuality]:
+        """Its rate and distortion at every level, the coarsest first. Empty if there is
+        one level, or if they were not measured.
+        """
 
     def __init__(
         self,
@@ -1459,10 +1567,13 @@ class Model(_message.Message):
         measured: Global___MeasuredQuality | None = ...,
         training: Global___TrainingInfo | None = ...,
         is_default: _builtins.bool = ...,
+        levels: _builtins.int = ...,
+        default_level: _builtins.int = ...,
+        curve: _abc.Iterable[Global___MeasuredQuality] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["measured", b"measured", "training", b"training"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_sizes", b"accepted_sizes", "architecture", b"architecture", "channels", b"channels", "checkpoint_bytes", b"checkpoint_bytes", "fingerprint", b"fingerprint", "is_default", b"is_default", "latent_shape", b"latent_shape", "measured", b"measured", "name", b"name", "num_parameters", b"num_parameters", "synthesis_hash", b"synthesis_hash", "training", b"training"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_sizes", b"accepted_sizes", "architecture", b"architecture", "channels", b"channels", "checkpoint_bytes", b"checkpoint_bytes", "curve", b"curve", "default_level", b"default_level", "fingerprint", b"fingerprint", "is_default", b"is_default", "latent_shape", b"latent_shape", "levels", b"levels", "measured", b"measured", "name", b"name", "num_parameters", b"num_parameters", "synthesis_hash", b"synthesis_hash", "training", b"training"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -72,13 +72,17 @@ class CompressionServiceServicer:
     """
 
     def Compress(self, request, context):
-        """Compresses one image or many with one model.
+        """Compresses one image or many with one model. A quality can be demanded
+        (CompressOptions.quality): it is met by what was really coded and decoded, or
+        the image is refused.
 
         Status codes (reason; worth a retry?):
         INVALID_ARGUMENT    NO_IMAGES: the request holds no image (no).
         TOO_MANY_IMAGES: over the server's limit, or what is
         asked back would not fit a message (no; split it).
-        INVALID_FIELD: a field is out of its range (no).
+        INVALID_FIELD: a field is out of its range: not a
+        number, negative, infinite, a level that the model
+        does not have (no).
         INVALID_IMAGE: not an image of an accepted format, or
         damaged, or raw pixels whose length is not height x
         width x channels (no).
@@ -91,6 +95,12 @@ class CompressionServiceServicer:
         IMAGE_TOO_LARGE: more pixels or bytes than the server's
         limit, by the image's header (no).
         NOT_FOUND           UNKNOWN_MODEL: no loaded model has this name (no).
+        FAILED_PRECONDITION QUALITY_UNREACHABLE: no stream of this image meets the
+        demand: the smallest has more than max_bytes, or,
+        without the fallback, no level of the model is good
+        enough (no; ask for less). The message and ErrorInfo's
+        metadata tell the nearest stream: size_bytes, mse and,
+        unless mse is 0, psnr_db, as decimal numbers.
         RESOURCE_EXHAUSTED  QUEUE_FULL: the server is busy; RetryInfo says when to
         come back (yes). Without RetryInfo the message was over
         the transport's limit (no).
