@@ -16,7 +16,7 @@ def test_every_architecture_has_a_loss_a_label_and_a_recipe():
 def test_the_autoencoders_loss_is_the_mse():
     x = torch.tensor([[0.0, 1.0], [0.5, 0.25]])
 
-    loss = autoencoder_loss(lambda x: x + torch.tensor([0.5, -1.0]), x)
+    loss = autoencoder_loss(lambda x: x + torch.tensor([0.5, -1.0]), x, 1.0)
 
     assert loss.total.item() == pytest.approx((0.25 + 1.0) / 2)
     assert loss.parts == {}
@@ -28,7 +28,7 @@ def test_the_variational_loss_is_a_mean_over_images_of_bce_and_kl():
     mu = torch.tensor([[0.0, 2.0], [0.0, 0.0]])
     log_var = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
 
-    loss = variational_loss(lambda _: VAEOutput(x_hat, mu, log_var), x)
+    loss = variational_loss(lambda _: VAEOutput(x_hat, mu, log_var), x, 1.0)
 
     bce = (3 * math.log(2) - math.log(0.75)) / 2
     kl = 0.5 * (2.0**2 + (math.e - 1 - 1)) / 2
@@ -42,7 +42,19 @@ def test_every_weight_gets_a_gradient(model):
     torch.manual_seed(0)
     network = build_model(model, ImageSpec(height=8, width=8, channels=1), TINY[model])
 
-    LOSSES[model](network, torch.rand(4, 1, 8, 8)).total.backward()
+    LOSSES[model](network, torch.rand(4, 1, 8, 8), 1.0).total.backward()
 
     weights = [p for p in network.parameters() if p.ndim > 1]
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in weights)
+
+
+def test_the_rates_weight_rises_and_all_of_it_counts_in_evaluation():
+    network = build_model("context", ImageSpec(height=8, width=8, channels=1), TINY["context"])
+    x = torch.rand(6, 1, 8, 8)
+    totals = []
+    for progress in (0.0, 1.0):
+        torch.manual_seed(0)
+        totals.append(LOSSES["context"](network, x, progress).total.item())
+    assert totals[0] < totals[1]
+    network.eval()
+    assert LOSSES["context"](network, x, 0.0).total == LOSSES["context"](network, x, 1.0).total

@@ -11,7 +11,12 @@ _ROOM_BELOW_DB, _ROOM_ABOVE_DB = 3.0, 6.0
 _LOG_ROOM = 0.06
 _RADIUS = 4.0
 _MIN_TICKS = 3
-_TICK_FACTORS = ((1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), [n / 10 for n in range(10, 100)])
+_TICK_FACTORS = (
+    (1, 2, 5),
+    (1, 1.5, 2, 3, 4, 5, 7),
+    [n / 4 for n in range(4, 40)],
+    [n / 10 for n in range(10, 100)],
+)
 """Within a power of ten, from the widest range of rates to the narrowest."""
 
 
