@@ -56,7 +56,7 @@ def test_models_and_evaluate_speak_json(kompakt, folder):
     models = json.loads(kompakt("models", "--json").stdout)
     assert [m["name"] for m in models] == ["mnist-ae", "mnist-context", "mnist-vae"]
     assert all(len(m["fingerprint"]) == 64 for m in models)
-    assert {m["architecture"] for m in models} == {"ae", "vae"}
+    assert {m["architecture"] for m in models} == {"ae", "context", "vae"}
     evaluation = json.loads(kompakt("evaluate", folder, "--json").stdout)
     pooled = {(m["codec"], m["reference_model"]) for m in evaluation["pooled"]}
     assert {("mnist-ae", ""), ("zip", ""), ("webp", "mnist-vae")} <= pooled
