@@ -60,7 +60,7 @@ def test_the_commands(here, bin_directory, target):
     commands = re.findall(
         r"^    (kompakt (?:models|compress|decompress|evaluate).*)$", README, re.MULTILINE
     )
-    assert len(commands) == 5
+    assert len(commands) == 8
     for command in commands:
         run(shlex.split(command, comments=True), here, bin_directory, target)
     assert (here / "back.png").exists()
