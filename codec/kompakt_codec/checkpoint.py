@@ -193,6 +193,8 @@ class Checkpoint:
         entropy = _read_entropy(header, tensors)
         if model.latent_shape != entropy.shape:
             raise CheckpointError(f"the entropy path is for latents {entropy.shape}")
+        if header.latent_shape != entropy.shape or len(header.curve) not in (0, header.levels):
+            raise CheckpointError("the header has another latent_shape or curve than the model")
         if not model.levels == entropy.levels == header.levels > header.default_level:
             raise CheckpointError("the entropy path has other rate levels than the model")
         if entropy.fingerprint.hex() != header.fingerprint:

@@ -43,9 +43,12 @@ if TYPE_CHECKING:
 
 MAX_SYMBOL = 127
 _LAYERS = 3
-_CHUNK = 32
+_ENCODE_CHUNK = 32
 """Images coded at a time: what keeps their tables in the cache."""
+_DECODE_CHUNK = 512
 MAX_LATENTS = 1024
+MAX_COMPONENTS = 8
+"""With more, a sum of masses could leave 64 bits."""
 _KINDS = {
     "max_symbols": torch.int32,
     "sizes": torch.int32,
@@ -136,11 +139,9 @@ class ContextEntropy:
         """Code symbols (N, C, 1, 1), each image at its level, to payloads."""
         payloads = [b""] * len(symbols)
         rows = symbols.reshape(len(symbols), self.latents)
-        for level, members in _by_level(levels):
-            for start in range(0, len(members), _CHUNK):
-                chunk = members[start : start + _CHUNK]
-                for i, payload in zip(chunk, self._encode_level(rows[chunk], level), strict=True):
-                    payloads[i] = payload
+        for level, members in _chunks_by_level(levels, _ENCODE_CHUNK):
+            for i, payload in zip(members, self._encode_level(rows[members], level), strict=True):
+                payloads[i] = payload
         return payloads
 
     def _encode_level(self, rows: Symbols, level: int) -> Iterator[bytes]:
@@ -155,7 +156,7 @@ class ContextEntropy:
     def decode(self, payloads: Payloads, levels: Sequence[int]) -> list[Symbols | StreamError]:
         """Recover symbols (C, 1, 1) from each payload, or the error that it is."""
         results: list[Symbols | StreamError | None] = [None] * len(payloads)
-        for level, members in _by_level(levels):
+        for level, members in _chunks_by_level(levels, _DECODE_CHUNK):
             decoders, indices = [], []
             for i in members:
                 opened = open_payload(payloads[i], self._max_payload)
@@ -239,7 +240,8 @@ class ContextEntropy:
         sizes = [self.latents, *(len(weight) for weight in self.weights)]
         hidden, outputs = sizes[1], sizes[3]
         fits = sizes[2] == hidden and hidden % self.latents == 0 and hidden > 0
-        fits = fits and outputs % (3 * self.latents) == 0 and outputs > 0
+        fits = fits and outputs % (3 * self.latents) == 0
+        fits = fits and 1 <= outputs // (3 * self.latents) <= MAX_COMPONENTS
         shapes = [(o, i) for i, o in pairwise(sizes)]
         if not fits or [w.shape for w in self.weights] != shapes:
             raise CheckpointError("the context model's layers do not fit each other")
@@ -277,16 +279,16 @@ class ContextEntropy:
         latents, hidden, outputs = _whole(arrays["sizes"], 3)
         if not 1 <= latents <= min(MAX_LATENTS, hidden, outputs):
             raise CheckpointError("the context model's sizes are out of range")
-        for index, size in enumerate((hidden, hidden, outputs)):  # before memory for the masks
-            if arrays[f"shift{index}"].shape[1:] != (size,):
-                raise CheckpointError("the context model's shifts do not fit its sizes")
+        if hidden % latents or outputs % (3 * latents):
+            raise CheckpointError("the context model's layers do not divide into its latents")
+        lengths = _mask_lengths(latents, hidden // latents, outputs // latents)
+        for index, length in enumerate(lengths):  # before memory for the masks
+            if arrays[f"weight{index}"].shape != (length,):
+                raise CheckpointError("the context model's weights do not fit its masks")
         weights, shifts = [], []
         for index, mask in enumerate(_masks(latents, hidden, outputs)):
-            flat = arrays[f"weight{index}"]
-            if flat.shape != (int(mask.sum()),):
-                raise CheckpointError("the context model's weights do not fit its masks")
             weight = np.zeros(mask.shape, np.int16)
-            weight[mask] = flat
+            weight[mask] = arrays[f"weight{index}"]
             weights.append(weight)
             shifts.append(arrays[f"shift{index}"])
         return cls(
@@ -298,12 +300,20 @@ class ContextEntropy:
         )
 
 
-def _by_level(levels: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
-    """Each level that occurs, with the positions where it does."""
+def _chunks_by_level(levels: Sequence[int], size: int) -> Iterator[tuple[int, list[int]]]:
+    """Each level that occurs, with the positions where it does, at most ``size`` at a time."""
     members: dict[int, list[int]] = {}
     for i, level in enumerate(levels):
         members.setdefault(int(level), []).append(i)
-    yield from members.items()
+    for level, positions in members.items():
+        for start in range(0, len(positions), size):
+            yield level, positions[start : start + size]
+
+
+def _mask_lengths(latents: int, units: int, outputs: int) -> tuple[int, int, int]:
+    """How many weights each layer's mask leaves, for so many units and outputs a latent."""
+    before, upto = latents * (latents - 1) // 2, latents * (latents + 1) // 2
+    return units * before, units * units * upto, outputs * units * upto
 
 
 def _masks(latents: int, hidden: int, outputs: int) -> list[npt.NDArray[np.bool_]]:

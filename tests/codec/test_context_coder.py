@@ -194,6 +194,7 @@ def test_every_number_of_the_path_is_in_its_fingerprint():
         ("sizes", torch.tensor([0, 15, 30], dtype=torch.int32)),
         ("sizes", torch.tensor([5, 14, 30], dtype=torch.int32)),
         ("sizes", torch.tensor([5, 2**30, 30], dtype=torch.int32)),
+        ("sizes", torch.tensor([1, 200_000, 3], dtype=torch.int32)),
         ("weight1", torch.zeros(3, dtype=torch.int16)),
         ("shift0", torch.zeros((3, 15), dtype=torch.int32)),
         ("shift0", torch.zeros((2, 15), dtype=torch.int64)),
@@ -241,3 +242,16 @@ def test_lookup_tables_are_what_their_names_say():
     assert lookup.exp[1024] == 1 << 16
     assert lookup.sigmoid[2048] == 1 << 19
     assert Fraction(int(lookup.exp[1024 + 256]), 1 << 16) == pytest.approx(np.exp(-1), rel=1e-4)
+
+
+def test_a_path_of_too_many_components_is_refused():
+    entropy = random_entropy(9)
+    outputs = LATENTS * 3 * 9
+    with pytest.raises(CheckpointError, match="do not fit"):
+        ContextEntropy(
+            latents=LATENTS,
+            max_symbols=MAX_SYMBOLS,
+            weights=[*entropy.weights[:2], np.zeros((outputs, LATENTS * 3), np.int16)],
+            shifts=[*entropy.shifts[:2], np.zeros((LEVELS, outputs), np.int64)],
+            lookup=entropy.lookup,
+        )
