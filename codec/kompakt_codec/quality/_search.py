@@ -23,13 +23,14 @@ class LevelSearch:
         self._tried = np.zeros((count, levels), np.bool_)
 
     def next(self) -> tuple[Integers, Integers]:
-        """Images and, of each, a level to try; an image may occur often. Empty at the end."""
+        """Images and, of each, a level to try. Empty at the end."""
         images = np.flatnonzero(self._low < self._high)
         if len(images):
             return images, (self._low + self._high)[images] // 2
         failed = np.flatnonzero(self.chosen < 0)
-        rows, levels = np.nonzero(~self._tried[failed])
-        return failed[rows], levels
+        untried = ~self._tried[failed]
+        rows = np.flatnonzero(untried.any(1))  # one level at a time bounds the memory
+        return failed[rows], untried[rows].argmax(1)
 
     def tell(self, images: Integers, levels: Integers, passed: npt.NDArray[np.bool_]) -> None:
         """Say which of the trials that ``next`` named have passed."""
