@@ -21,6 +21,7 @@ from safetensors.torch import save
 from kompakt_codec.context_coder import ContextEntropy
 from kompakt_codec.entropy import EntropyModel, EntropyTables, LatentShape, TableEntropy
 from kompakt_codec.errors import CheckpointError
+from kompakt_codec.frame import MAX_LEVELS
 from kompakt_codec.models import (
     ImageSpec,
     TransformModel,
@@ -77,9 +78,9 @@ class Header(_Part):
     width: int
     channels: int
     latent_shape: tuple[int, int, int] = Field(strict=False)
-    levels: int = Field(default=1, ge=1, le=13)
+    levels: int = Field(default=1, ge=1, le=MAX_LEVELS)
     """Rate levels, the coarsest first."""
-    default_level: int = Field(default=0, ge=0, le=12)
+    default_level: int = Field(default=0, ge=0, lt=MAX_LEVELS)
     entropy: Literal["tables", "context"] = "tables"
     """What the entropy path is made of."""
     weights: Literal["float32", "float16"] = "float32"

@@ -27,7 +27,7 @@ from kompakt_training.recipes import RECIPES
 from kompakt_training.settings import ExportSettings, Settings
 from kompakt_training.state import TrainingState
 
-_MAX_SYMBOL = 1 << 14
+_MAX_TABLE_SYMBOL = 1 << 14
 _REFINEMENT_MARGIN = 2
 """How far beyond what rounding gave in training a symbol may be."""
 
@@ -113,7 +113,7 @@ def build_tables(symbols: npt.NDArray[np.float32]) -> EntropyTables:
 
 def _count(symbols: npt.NDArray[np.float32], index: int) -> tuple[int, npt.NDArray[np.int64]]:
     low, high = float(symbols.min()), float(symbols.max())
-    if max(-low, high) > _MAX_SYMBOL or high - low + 3 > MAX_TABLE_LENGTH:
+    if max(-low, high) > _MAX_TABLE_SYMBOL or high - low + 3 > MAX_TABLE_LENGTH:
         raise TrainingError(
             f"latent {index} takes values from {low:.0f} to {high:.0f}, too many for a table: "
             "use a larger --step-scale or fewer epochs"

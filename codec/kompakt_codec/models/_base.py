@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from kompakt_codec.entropy import LatentShape
+from kompakt_codec.models._blocks import LevelGain, round_straight_through
 from kompakt_codec.precision import reduced_precision
 
 _WEIGHT_RANGE = (0.6, 1000.0)
@@ -84,12 +85,57 @@ def distortion_weights(levels: int) -> torch.Tensor:
     return low * (high / low) ** (torch.arange(levels) / (levels - 1))
 
 
-class RateModel(TransformModel):
-    """A model that is trained on rate plus weighted distortion, at every level at once."""
+class Prior(nn.Module, abc.ABC):
+    """A density of latents at each rate level, for training."""
 
     @abc.abstractmethod
+    def bits(self, y_hat: torch.Tensor, y: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        """Information in bits (N,) of latents y (N, C, h, w), whole or noisy.
+
+        Whole latents y_hat (N, C, h, w) are what a decoder knows of them; level is int64 (N,).
+        """
+
+
+class RateModel(TransformModel):
+    """A model that is trained on rate plus weighted distortion, at every level at once.
+
+    ``g_a`` and ``g_s`` take a batch and its levels; ``g_s`` may return more rows and columns than
+    ``size``, which are cut off.
+    """
+
+    synthesis_state = ("g_s.", "gain.log_inverse")
+    training_state = ("prior.",)
+
+    def __init__(
+        self, spec: ImageSpec, *, g_a: nn.Module, g_s: nn.Module, gain: LevelGain, prior: Prior
+    ) -> None:
+        super().__init__()
+        self.size = (spec.height, spec.width)
+        self.levels = len(gain.log_gain)
+        self.g_a, self.g_s, self.gain, self.prior = g_a, g_s, gain, prior
+
+    def analyse(self, x: torch.Tensor, level: torch.Tensor | None = None) -> torch.Tensor:
+        """g_a: y in units of the level's steps."""
+        level = self._level(x, level)
+        return self.gain.scale(self.g_a(x, level), level)
+
+    def synthesise(self, y_hat: torch.Tensor, level: torch.Tensor | None = None) -> torch.Tensor:
+        """g_s: images in [0, 1]."""
+        return self._synthesise(y_hat, self._level(y_hat, level)).clamp(0, 1)
+
     def forward(self, x: torch.Tensor, level: torch.Tensor) -> RateOutput:
-        """Reconstruct x at its levels, differentiably, and estimate the information in bits."""
+        """Reconstruct x through rounded latents, differentiably, and estimate their information.
+
+        In training the rate is that of noisy latents (Minnen & Singh 2020).
+        """
+        y = self.analyse(x, level)
+        y_hat = round_straight_through(y)
+        noisy = y + torch.rand_like(y) - 0.5 if self.training else y_hat
+        return RateOutput(self._synthesise(y_hat, level), self.prior.bits(y_hat, noisy, level))
+
+    def _synthesise(self, y_hat: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        x_hat = self.g_s(self.gain.unscale(y_hat, level), level)
+        return x_hat[:, :, : self.size[0], : self.size[1]]  # type: ignore[no-any-return]
 
     def refine(
         self, x: torch.Tensor, y: torch.Tensor, level: torch.Tensor, steps: int

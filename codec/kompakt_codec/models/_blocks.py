@@ -57,3 +57,8 @@ class LevelGain(nn.Module):
     def unscale(self, y_hat: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """Rounded latents (N, C, h, w) back into the transform's units."""
         return y_hat * torch.exp(self.log_inverse[level])[:, :, None, None]
+
+
+def round_straight_through(y: torch.Tensor) -> torch.Tensor:
+    """Round to integers with the gradient of the identity (Theis et al. 2017, section 2.1)."""
+    return y + (torch.round(y) - y).detach()

@@ -1,6 +1,5 @@
 """The convolutional shape that the paper's autoencoder and variational autoencoder share."""
 
-import torch
 from torch import nn
 
 
@@ -49,8 +48,3 @@ def _upsample(channels_in: int, channels_out: int, size: tuple[int, int]) -> nn.
     # covers each pixel equally often, which avoids a checkerboard; a kernel of 3 to an odd n.
     kernel = tuple(4 if n % 2 == 0 else 3 for n in size)
     return nn.ConvTranspose2d(channels_in, channels_out, (kernel[0], kernel[1]), 2, padding=1)
-
-
-def round_straight_through(y: torch.Tensor) -> torch.Tensor:
-    """Round to integers with the gradient of the identity (Theis et al. 2017, section 2.1)."""
-    return y + (torch.round(y) - y).detach()

@@ -14,6 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from kompakt_codec.models._base import Prior
+
 SLOPE = 0.125
 """Of the leaky rectifiers: a power of two, exact in integers."""
 ACTIVATION_LIMIT = 64.0
@@ -30,7 +32,7 @@ class Parameters(NamedTuple):
     log_scales: torch.Tensor
 
 
-class MaskedPrior(nn.Module):
+class MaskedPrior(Prior):
     """P(y_hat | level), a product over the latents of mixtures given all latents before each."""
 
     def __init__(self, latents: int, units: int, components: int, levels: int) -> None:
@@ -61,8 +63,10 @@ class MaskedPrior(nn.Module):
         return Parameters(logits, means, log_scales.clamp(-LOG_SCALE_LIMIT, LOG_SCALE_LIMIT))
 
     def bits(self, y_hat: torch.Tensor, y: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-        """Information in bits (N, latents) of y, whole or noisy, after whole latents y_hat."""
-        return mixture_bits(self.parameters_of(y_hat, level), y.float())
+        """Information in bits (N,) of y (N, latents, 1, 1), each latent after those before it."""
+        return mixture_bits(self.parameters_of(y_hat.flatten(1), level), y.float().flatten(1)).sum(
+            1
+        )
 
     def integer_layers(
         self, fraction_bits: int

@@ -12,12 +12,8 @@ import torch
 from torch import nn
 
 from kompakt_codec.models._base import ImageSpec, TransformModel
-from kompakt_codec.models._conv import (
-    ConvDecoder,
-    ConvEncoder,
-    feature_size,
-    round_straight_through,
-)
+from kompakt_codec.models._blocks import round_straight_through
+from kompakt_codec.models._conv import ConvDecoder, ConvEncoder, feature_size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

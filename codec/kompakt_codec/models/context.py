@@ -13,13 +13,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from kompakt_codec.models._base import ImageSpec, RateModel, RateOutput
+from kompakt_codec.frame import MAX_LEVELS
+from kompakt_codec.models._base import ImageSpec, RateModel
 from kompakt_codec.models._blocks import SLOPE, LevelGain, Modulation, Residual
-from kompakt_codec.models._conv import feature_size, round_straight_through
+from kompakt_codec.models._conv import feature_size
 from kompakt_codec.models._masked import MaskedPrior
-
-MAX_LEVELS = 13
-"""What the frame's head can name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,38 +46,19 @@ class ContextModel(RateModel):
     """Images (N, channels, height, width) to (N, latents, 1, 1) integers and back."""
 
     config_class = ContextConfig
-    synthesis_state = ("g_s.", "gain.log_inverse")
-    training_state = ("prior.",)
+    prior: MaskedPrior
 
     def __init__(self, spec: ImageSpec, config: ContextConfig) -> None:
-        super().__init__()
         size = (spec.height, spec.width)
-        self.latent_shape = (config.latents, 1, 1)
-        self.levels = config.levels
-        self.g_a = _Analysis(spec.channels, size, config)
-        self.g_s = _Synthesis(spec.channels, size, config)
-        self.gain = LevelGain(config.levels, config.latents)
-        self.prior = MaskedPrior(config.latents, config.units, config.components, config.levels)
-
-    def analyse(self, x: torch.Tensor, level: torch.Tensor | None = None) -> torch.Tensor:
-        """g_a: y (N, latents, 1, 1) in units of the level's steps."""
-        level = self._level(x, level)
-        return self.gain.scale(self.g_a(x, level), level)
-
-    def synthesise(self, y_hat: torch.Tensor, level: torch.Tensor | None = None) -> torch.Tensor:
-        """g_s: images in [0, 1]."""
-        return self._synthesise(y_hat, self._level(y_hat, level)).clamp(0, 1)
-
-    def forward(self, x: torch.Tensor, level: torch.Tensor) -> RateOutput:
-        """Reconstruct x through rounded latents, and estimate their information."""
-        y = self.analyse(x, level)
-        y_hat = round_straight_through(y)
-        noisy = y + torch.rand_like(y) - 0.5 if self.training else y_hat
-        bits = self.prior.bits(y_hat.flatten(1), noisy.flatten(1), level).sum(1)
-        return RateOutput(self._synthesise(y_hat, level), bits)
-
-    def _synthesise(self, y_hat: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-        return self.g_s(self.gain.unscale(y_hat, level), level)  # type: ignore[no-any-return]
+        latents, levels = config.latents, config.levels
+        super().__init__(
+            spec,
+            g_a=_Analysis(spec.channels, size, config),
+            g_s=_Synthesis(spec.channels, size, config),
+            gain=LevelGain(levels, latents),
+            prior=MaskedPrior(latents, config.units, config.components, levels),
+        )
+        self.latent_shape = (latents, 1, 1)
 
 
 class _Analysis(nn.Module):
@@ -108,7 +87,6 @@ class _Synthesis(nn.Module):
     def __init__(self, channels: int, size: tuple[int, int], config: ContextConfig) -> None:
         super().__init__()
         width = config.width
-        self.size = size
         self.quarter = feature_size(size)
         self.inp = nn.Linear(config.latents, width * self.quarter[0] * self.quarter[1])
         self.modulation = Modulation(config.levels, width)
@@ -125,5 +103,4 @@ class _Synthesis(nn.Module):
 
     def forward(self, y: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         h = self.inp(y.flatten(1)).view(len(y), -1, *self.quarter)
-        x = self.blocks(self.modulation(h, level))
-        return x[:, :, : self.size[0], : self.size[1]]  # type: ignore[no-any-return]
+        return self.blocks(self.modulation(h, level))  # type: ignore[no-any-return]
