@@ -2,26 +2,26 @@
 
 Tensors: the model's state under ``model.``, and the entropy path under ``entropy.``. Static tables
 are ``minimums`` int32 (T,), ``lengths`` int32 (T,) and ``frequencies`` int32 (sum of lengths,): the
-T = levels * C tables one after another. A context model's are those of ``ContextEntropy.tensors``.
-The header stands as JSON under the key ``kompakt`` of safetensors' metadata. Nothing is ever
-unpickled.
+T = levels * C tables one after another. A context model's are those of ``ContextEntropy.tensors``,
+a hyperprior's those of ``HyperEntropy.tensors``. The header stands as JSON under the key
+``kompakt`` of safetensors' metadata. Nothing is ever unpickled.
 """
 
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from kompakt_codec.context_coder import ContextEntropy
-from kompakt_codec.entropy import EntropyModel, EntropyTables, LatentShape, TableEntropy
+from kompakt_codec.entropy import EntropyModel, TableEntropy
 from kompakt_codec.errors import CheckpointError
 from kompakt_codec.frame import MAX_LEVELS
+from kompakt_codec.hyper_coder import HyperEntropy
 from kompakt_codec.models import (
     ImageSpec,
     TransformModel,
@@ -81,7 +81,7 @@ class Header(_Part):
     levels: int = Field(default=1, ge=1, le=MAX_LEVELS)
     """Rate levels, the coarsest first."""
     default_level: int = Field(default=0, ge=0, lt=MAX_LEVELS)
-    entropy: Literal["tables", "context"] = "tables"
+    entropy: Literal["tables", "context", "hyperprior"] = "tables"
     """What the entropy path is made of."""
     weights: Literal["float32", "float16"] = "float32"
     """How the transforms' weights are stored."""
@@ -141,10 +141,10 @@ class Checkpoint:
             height=spec.height,
             width=spec.width,
             channels=spec.channels,
-            latent_shape=entropy.shape,
+            latent_shape=model.latent_shape,
             levels=model.levels,
             default_level=default_level,
-            entropy="context" if isinstance(entropy, ContextEntropy) else "tables",
+            entropy=_ENTROPY_KINDS[type(entropy)],
             weights=weights,
             fingerprint=entropy.fingerprint.hex(),
             synthesis_hash=_synthesis_hash(model),
@@ -192,9 +192,9 @@ class Checkpoint:
     def _assemble(cls, header: Header, tensors: dict[str, torch.Tensor]) -> Self:
         model = _build(header, tensors)
         entropy = _read_entropy(header, tensors)
-        if model.latent_shape != entropy.shape:
-            raise CheckpointError(f"the entropy path is for latents {entropy.shape}")
-        if header.latent_shape != entropy.shape or len(header.curve) not in (0, header.levels):
+        if model.latent_shape[0] != entropy.channels:
+            raise CheckpointError(f"the entropy path is for {entropy.channels} channels of latents")
+        if header.latent_shape != model.latent_shape or len(header.curve) not in (0, header.levels):
             raise CheckpointError("the header has another latent_shape or curve than the model")
         if not model.levels == entropy.levels == header.levels > header.default_level:
             raise CheckpointError("the entropy path has other rate levels than the model")
@@ -268,45 +268,23 @@ def _restored(value: torch.Tensor, *, halved: bool) -> torch.Tensor:
 
 
 def _read_entropy(header: Header, tensors: dict[str, torch.Tensor]) -> EntropyModel:
+    parts = {
+        key.removeprefix(_ENTROPY_PREFIX): value
+        for key, value in tensors.items()
+        if key.startswith(_ENTROPY_PREFIX)
+    }
     if header.entropy == "context":
-        parts = {
-            key.removeprefix(_ENTROPY_PREFIX): value
-            for key, value in tensors.items()
-            if key.startswith(_ENTROPY_PREFIX)
-        }
         return ContextEntropy.from_tensors(parts)
-    return _read_tables(header.latent_shape, header.levels, tensors)
+    if header.entropy == "hyperprior":
+        return HyperEntropy.from_tensors(parts, levels=header.levels)
+    return TableEntropy.from_tensors(parts, shape=header.latent_shape, levels=header.levels)
 
 
-def _read_tables(shape: LatentShape, levels: int, tensors: dict[str, torch.Tensor]) -> TableEntropy:
-    arrays: dict[str, Any] = {}
-    for key in ("minimums", "lengths", "frequencies"):
-        tensor = tensors.get(f"entropy.{key}")
-        if tensor is None or tensor.dtype != torch.int32 or tensor.ndim != 1:
-            raise CheckpointError(f"entropy.{key} must be a one-dimensional int32 tensor")
-        arrays[key] = tensor.numpy()
-    lengths, flat = arrays["lengths"], arrays["frequencies"]
-    if len(lengths) < 1 or lengths.min() < 1 or lengths.sum(dtype=np.int64) != len(flat):
-        raise CheckpointError("entropy.lengths do not divide entropy.frequencies")
-    if flat.min() < 1:
-        raise CheckpointError("frequencies must be >= 1")
-    if len(lengths) % levels:
-        raise CheckpointError(f"{len(lengths)} tables do not divide into {levels} levels")
-    split = np.split(flat.astype(np.uint32), np.cumsum(lengths, dtype=np.int64)[:-1])
-    minimums = arrays["minimums"].tolist()
-    if len(minimums) != len(split):
-        raise CheckpointError("every table needs its minimum")
-    channels = len(split) // levels
-    return TableEntropy(
-        [
-            EntropyTables(
-                shape=shape,
-                minimums=minimums[start : start + channels],
-                frequencies=split[start : start + channels],
-            )
-            for start in range(0, len(split), channels)
-        ]
-    )
+_ENTROPY_KINDS: dict[type, Literal["tables", "context", "hyperprior"]] = {
+    TableEntropy: "tables",
+    ContextEntropy: "context",
+    HyperEntropy: "hyperprior",
+}
 
 
 def _synthesis_hash(model: TransformModel) -> str:

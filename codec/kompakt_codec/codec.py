@@ -1,14 +1,14 @@
 """A codec: one checkpoint, images to frames and back, stage by stage.
 
 The stages stand apart so that a service can time them and run them where they belong: ``analyse``
-and ``synthesise`` on the device, ``encode`` and ``decode`` on the CPU, all in batches. They meet in
-integer symbols, so what a stream says does not depend on the batch, the device or the number of
-threads that decodes it.
+and ``synthesise`` on the device, ``encode`` and ``decode`` on the CPU, all in batches of one size.
+They meet in integer symbols, so what a stream says does not depend on the batch, the device or the
+number of threads that decodes it.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ import torch
 
 from kompakt_codec.checkpoint import Checkpoint
 from kompakt_codec.classical import classical_name, decode_classical
-from kompakt_codec.entropy import Symbols
+from kompakt_codec.entropy import LatentShape, Symbols
 from kompakt_codec.errors import (
     InvalidStreamError,
     ModelMismatchError,
@@ -31,7 +31,7 @@ from kompakt_codec.frame import (
     parse_frame,
 )
 from kompakt_codec.images import Pixels
-from kompakt_codec.models import RateModel
+from kompakt_codec.models import MAX_SIDE, MIN_SIDE, RateModel, SizeRange
 
 Levels = Sequence[int]
 
@@ -59,6 +59,7 @@ class Codec:
         self.num_parameters = sum(p.numel() for p in checkpoint.model.parameters())
         self._entropy = checkpoint.entropy
         self._model = checkpoint.model.eval().requires_grad_(False).to(self.device)
+        self._own_size = (self.header.height, self.header.width)
 
     @classmethod
     def load(
@@ -66,6 +67,13 @@ class Codec:
     ) -> Self:
         """Load a checkpoint file onto a device. Raises CheckpointError."""
         return cls(Checkpoint.load(Path(path)), device, effort=effort)
+
+    @property
+    def sizes(self) -> SizeRange:
+        """The images that it accepts."""
+        if self._model.any_size:
+            return SizeRange(least=(MIN_SIDE, MIN_SIDE), most=(MAX_SIDE, MAX_SIDE))
+        return SizeRange(least=self._own_size, most=self._own_size)
 
     @property
     def levels(self) -> int:
@@ -79,15 +87,20 @@ class Codec:
         profile: Profile = Profile.FILE,
         level: int | None = None,
     ) -> list[bytes]:
-        """Compress uint8 images of the model's shape (height, width, channels) to frames.
+        """Compress uint8 images (height, width, channels) of accepted sizes to frames.
 
         ``level`` is the rate level of all of them; the model's default if it is None.
         """
-        if not images:
-            return []
-        levels = [self.header.default_level if level is None else level] * len(images)
-        symbols = self.analyse(np.stack(images), levels)
-        return self.encode(symbols, levels, profile=profile)
+        level = self.header.default_level if level is None else level
+        frames = [b""] * len(images)
+        for members in by_shape(images):
+            batch = np.stack([images[i] for i in members])
+            levels = [level] * len(members)
+            symbols = self.analyse(batch, levels)
+            made = self.encode(symbols, levels, batch.shape[1:3], profile=profile)
+            for i, frame in zip(members, made, strict=True):
+                frames[i] = frame
+        return frames
 
     def decompress(
         self, frames: Sequence[bytes], *, profile: Profile = Profile.FILE
@@ -110,9 +123,11 @@ class Codec:
             if isinstance(item, StreamError):
                 raise item
             symbols.append(item)
-        if symbols:
-            decoded = self.synthesise(np.stack(symbols), [parsed[i].mode for i in rest])
-            images.update(zip(rest, decoded, strict=True))
+        for members in by_shape(symbols):
+            levels = [parsed[rest[k]].mode for k in members]
+            decoded = self.synthesise(np.stack([symbols[k] for k in members]), levels)
+            for k, pixels in zip(members, decoded, strict=True):
+                images[rest[k]] = crop_pixels(pixels, self.size_of(parsed[rest[k]]))
         return [images[i] for i in range(len(frames))]
 
     @torch.no_grad()
@@ -128,13 +143,41 @@ class Codec:
             y = self._model.refine(x, y, level, self.effort)
         return self._entropy.clip(y.cpu().numpy(), levels)
 
-    def encode(self, symbols: Symbols, levels: Levels, *, profile: Profile) -> list[bytes]:
-        """Entropy-code and frame symbols (N, C, h, w), an image a frame."""
+    def encode(
+        self, symbols: Symbols, levels: Levels, size: Sequence[int], *, profile: Profile
+    ) -> list[bytes]:
+        """Entropy-code and frame symbols (N, C, h, w) of images (height, width), each a frame."""
         payloads = self._entropy.encode(symbols, levels)
         return [
-            pack_frame(payload, one, self.fingerprint, profile=profile, mode=level)
+            self.pack(payload, one, level, size, profile=profile)
             for payload, one, level in zip(payloads, symbols, levels, strict=True)
         ]
+
+    def pack(
+        self,
+        payload: bytes,
+        decoded: Symbols | Pixels,
+        mode: int,
+        size: Sequence[int],
+        *,
+        profile: Profile,
+    ) -> bytes:
+        """Frame a payload, of symbols or classical, for an image of this (height, width)."""
+        height, width = size
+        written = None if (height, width) == self._own_size else (height, width)
+        return pack_frame(
+            payload, decoded, self.fingerprint, profile=profile, mode=mode, size=written
+        )
+
+    def pixels_of(self, latent_size: tuple[int, int]) -> int:
+        """Pixels that ``synthesise`` makes of latents of this (h, w)."""
+        if self.sizes.is_one:
+            return self._own_size[0] * self._own_size[1]
+        return latent_size[0] * latent_size[1] * MIN_SIDE**2
+
+    def size_of(self, frame: Frame) -> tuple[int, int]:
+        """The (height, width) of a frame's image: its own, or the one that needs no writing."""
+        return frame.size or self._own_size
 
     def decode(self, frames: Sequence[Frame]) -> list[Symbols | StreamError]:
         """Recover and check the symbols (C, h, w) of each frame, or say what is wrong with it.
@@ -143,12 +186,18 @@ class Codec:
         """
         results: list[Symbols | StreamError | None] = [self._refusal(frame) for frame in frames]
         rest = [i for i, refusal in enumerate(results) if refusal is None]
-        decoded = self._entropy.decode(
-            [frames[i].payload for i in rest], [frames[i].mode for i in rest]
-        )
-        for i, item in zip(rest, decoded, strict=True):
-            results[i] = self._verified(frames[i], item)
+        groups: dict[LatentShape, list[int]] = {}
+        for i in rest:
+            groups.setdefault(self._latent_shape(frames[i]), []).append(i)
+        for shape, members in groups.items():
+            payloads = [frames[i].payload for i in members]
+            decoded = self._entropy.decode(payloads, [frames[i].mode for i in members], shape)
+            for i, item in zip(members, decoded, strict=True):
+                results[i] = self._verified(frames[i], item)
         return [item for item in results if item is not None]
+
+    def _latent_shape(self, frame: Frame) -> LatentShape:
+        return self._model.latent_shape_of(self.size_of(frame))
 
     def decode_classical(self, frame: Frame) -> tuple[Pixels, str]:
         """Decode and check a classical frame that names this codec's model.
@@ -159,8 +208,7 @@ class Codec:
         refusal = self._refusal(frame)
         if refusal is not None:
             raise refusal
-        header = self.header
-        shape = (header.height, header.width, header.channels)
+        shape = (*self.size_of(frame), self.header.channels)
         pixels = decode_classical(frame.mode, frame.payload, shape)
         frame.verify(self.fingerprint, pixels)
         return pixels, classical_name(frame.mode, frame.payload)
@@ -172,8 +220,13 @@ class Codec:
                 f"the stream was made by the model with fingerprint {prefix.hex()}…, "
                 f"not by {self.header.name} ({self.fingerprint.hex()[:8]}…)"
             )
-        if frame.size is not None:
-            return InvalidStreamError(f"a shape, but {self.header.name} has only one size")
+        if frame.size is not None and frame.size not in self.sizes:
+            return InvalidStreamError(
+                f"a shape of {'x'.join(map(str, frame.size))}, but {self.header.name} accepts "
+                f"{self.sizes}"
+            )
+        if frame.size == self._own_size:
+            return InvalidStreamError("a shape where none is needed")
         if not frame.is_classical and frame.mode >= self.levels:
             return UnsupportedVersionError(
                 f"rate level {frame.mode}, but {self.header.name} has levels 0 to {self.levels - 1}"
@@ -191,7 +244,11 @@ class Codec:
 
     @torch.inference_mode()
     def synthesise(self, symbols: Symbols, levels: Levels) -> Pixels:
-        """Transform symbols (N, C, h, w) to uint8 images (N, height, width, channels)."""
+        """Transform symbols (N, C, h, w) to uint8 images (N, height, width, channels).
+
+        Those of a model of any size may have more rows and columns than the images had:
+        ``crop_pixels``.
+        """
         y_hat = torch.from_numpy(symbols).to(self.device).float()
         x_hat = self._model.synthesise(y_hat, self._level_tensor(levels))
         x_hat = x_hat.mul(255).round_().clamp_(0, 255)
@@ -199,3 +256,16 @@ class Codec:
 
     def _level_tensor(self, levels: Levels | npt.NDArray[np.int64]) -> torch.Tensor:
         return torch.as_tensor(levels, dtype=torch.int64, device=self.device)
+
+
+def by_shape(arrays: Sequence[npt.NDArray[Any]]) -> list[list[int]]:
+    """The positions of arrays, those of one shape together."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for i, array in enumerate(arrays):
+        groups.setdefault(array.shape, []).append(i)
+    return list(groups.values())
+
+
+def crop_pixels(pixels: Pixels, size: Sequence[int]) -> Pixels:
+    """The first rows and columns of pixels (height, width, channels)."""
+    return pixels[: size[0], : size[1]]

@@ -22,6 +22,7 @@ from kompakt_codec.entropy import (
     Payloads,
     Symbols,
     open_payload,
+    tensor_array,
     terminate,
 )
 from kompakt_codec.errors import CheckpointError, CorruptStreamError, StreamError
@@ -86,7 +87,6 @@ class ContextEntropy:
     ) -> None:
         self.latents, self.max_symbols, self.lookup = latents, list(max_symbols), lookup
         self.weights, self.shifts = list(weights), list(shifts)
-        self.shape: LatentShape = (latents, 1, 1)
         self._check()
         self.levels = self.shifts[0].shape[0]
         self.units = self.weights[0].shape[0] // latents
@@ -115,6 +115,11 @@ class ContextEntropy:
             ],
             lookup=Lookup.make(),
         )
+
+    @property
+    def channels(self) -> int:
+        """The number of latents."""
+        return self.latents
 
     @cached_property
     def fingerprint(self) -> bytes:
@@ -153,8 +158,11 @@ class ContextEntropy:
             encoder.encode(row, _FAMILY, table)
             yield terminate(encoder)
 
-    def decode(self, payloads: Payloads, levels: Sequence[int]) -> list[Symbols | StreamError]:
+    def decode(
+        self, payloads: Payloads, levels: Sequence[int], shape: LatentShape
+    ) -> list[Symbols | StreamError]:
         """Recover symbols (C, 1, 1) from each payload, or the error that it is."""
+        assert shape == (self.latents, 1, 1)
         results: list[Symbols | StreamError | None] = [None] * len(payloads)
         for level, members in _chunks_by_level(levels, _DECODE_CHUNK):
             decoders, indices = [], []
@@ -207,7 +215,7 @@ class ContextEntropy:
             hidden[1][:, group] = rectify(round_shift(sums, WEIGHT_BITS))
             sums = hidden[1][:, :upto] @ last.weight[out, :upto].T + last.shifts[level, out]
             y[:, i] = self._decode_one(decoders, self._mixtures(sums)[:, 0], level, failed)
-        vectors = y.astype(np.int16).reshape(count, *self.shape)
+        vectors = y.astype(np.int16).reshape(count, self.latents, 1, 1)
         wrong = "no symbols lead to this payload"
         return [CorruptStreamError(wrong) if k in failed else vectors[k] for k in range(count)]
 
@@ -275,7 +283,7 @@ class ContextEntropy:
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, torch.Tensor]) -> Self:
         """The inverse of ``tensors``. Raises CheckpointError."""
-        arrays = {key: _array(tensors, key, kind) for key, kind in _KINDS.items()}
+        arrays = {key: tensor_array(tensors, key, kind) for key, kind in _KINDS.items()}
         latents, hidden, outputs = _whole(arrays["sizes"], 3)
         if not 1 <= latents <= min(MAX_LATENTS, hidden, outputs):
             raise CheckpointError("the context model's sizes are out of range")
@@ -325,13 +333,6 @@ def _masks(latents: int, hidden: int, outputs: int) -> list[npt.NDArray[np.bool_
         of_hidden[None] <= of_hidden[:, None],
         of_hidden[None] <= of_output[:, None],
     ]
-
-
-def _array(tensors: Mapping[str, torch.Tensor], key: str, kind: torch.dtype) -> npt.NDArray[Any]:
-    tensor = tensors.get(key)
-    if tensor is None or tensor.dtype != kind:
-        raise CheckpointError(f"entropy.{key} must be a tensor of {kind}")
-    return tensor.numpy()
 
 
 def _whole(array: npt.NDArray[Any], count: int) -> list[int]:

@@ -6,10 +6,10 @@ termination, which saves the bytes that a word-aligned end costs.
 
 import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 import constriction
 import numpy as np
@@ -37,8 +37,8 @@ class EntropyModel(Protocol):
     """The entropy path of a checkpoint: symbols to payloads and back, in batches."""
 
     @property
-    def shape(self) -> LatentShape:
-        """(C, h, w) of one image's symbols."""
+    def channels(self) -> int:
+        """C of the symbols (N, C, h, w)."""
 
     @property
     def levels(self) -> int:
@@ -54,8 +54,10 @@ class EntropyModel(Protocol):
     def encode(self, symbols: Symbols, levels: Sequence[int]) -> list[bytes]:
         """Code int16 symbols (N, C, h, w), each image at its level, to payloads."""
 
-    def decode(self, payloads: Payloads, levels: Sequence[int]) -> list[Symbols | StreamError]:
-        """Recover symbols (C, h, w) from each payload, or say what is wrong with it.
+    def decode(
+        self, payloads: Payloads, levels: Sequence[int], shape: LatentShape
+    ) -> list[Symbols | StreamError]:
+        """Recover symbols of ``shape`` (C, h, w) from each payload, or say what is wrong with it.
 
         Most bytes give some symbols, right or wrong: the frame's check tells.
         """
@@ -118,20 +120,23 @@ def _check_table(minimum: int, table: Frequencies) -> None:
 
 
 class SymbolCoder:
-    """The two inverse functions between one image's symbols and a payload."""
+    """The two inverse functions between one image's symbols and a payload, or a part of one."""
 
     def __init__(self, tables: EntropyTables) -> None:
         self.tables = tables
-        self._run_length = tables.shape[1] * tables.shape[2]
         self._models = [_coder_model(table) for table in tables.frequencies]
-        self._max_payload = 8 + 3 * tables.num_symbols
+        self._minimums = np.asarray(tables.minimums, np.int32)[:, None]
 
     def encode(self, symbols: Symbols) -> bytes:
-        """Code int16 symbols of shape (C, h, w), each within its table."""
+        """Code int16 symbols (C, h, w), each within its table."""
         encoder = constriction.stream.queue.RangeEncoder()
-        rows = symbols.reshape(len(self._models), self._run_length)
-        indices = rows - np.asarray(self.tables.minimums, np.int32)[:, None]
-        if self._run_length == 1:  # plain integers cost a fifth of one-element arrays
+        self.put(encoder, symbols)
+        return terminate(encoder)
+
+    def put(self, encoder: constriction.stream.queue.RangeEncoder, symbols: Symbols) -> None:
+        """Code int16 symbols (C, h, w) after what the encoder holds."""
+        indices = symbols.reshape(len(self._models), -1) - self._minimums
+        if indices.shape[1] == 1:  # plain integers cost a fifth of one-element arrays
             for index, model in zip(indices[:, 0].tolist(), self._models, strict=True):
                 if model is not None:
                     encoder.encode(index, model)
@@ -139,34 +144,36 @@ class SymbolCoder:
             for row, model in zip(indices, self._models, strict=True):
                 if model is not None:
                     encoder.encode(row, model)
-        return terminate(encoder)
 
-    def decode(self, payload: bytes) -> Symbols:
-        """Recover symbols (C, h, w) from a payload; most bytes give some symbols, right or wrong.
+    def decode(self, payload: bytes, shape: LatentShape) -> Symbols:
+        """Recover symbols of ``shape``; most bytes give some symbols, right or wrong.
 
         Raises InvalidStreamError for a payload longer than any encoder writes, CorruptStreamError
         for one that no symbols lead to.
         """
-        opened = open_payload(payload, self._max_payload)
+        opened = open_payload(payload, 8 + 3 * int(np.prod(shape, dtype=np.int64)))
         if isinstance(opened, InvalidStreamError):
             raise opened
+        return self.take(opened, shape)
+
+    def take(self, decoder: constriction.stream.queue.RangeDecoder, shape: LatentShape) -> Symbols:
+        """The next symbols (C, h, w) of a decoder. Raises CorruptStreamError."""
         try:
-            indices = self._decode_indices(opened)
+            indices = self._take_indices(decoder, shape[1] * shape[2])
         except AssertionError as exc:  # constriction's word for a number outside every symbol
             raise CorruptStreamError("no symbols lead to this payload") from exc
-        symbols = indices + np.asarray(self.tables.minimums, np.int32)[:, None]
-        return symbols.astype(np.int16).reshape(self.tables.shape)
+        return (indices + self._minimums).astype(np.int16).reshape(shape)
 
-    def _decode_indices(
-        self, decoder: constriction.stream.queue.RangeDecoder
+    def _take_indices(
+        self, decoder: constriction.stream.queue.RangeDecoder, run_length: int
     ) -> npt.NDArray[np.int32]:
-        if self._run_length == 1:
+        if run_length == 1:
             flat = [0 if m is None else decoder.decode(m) for m in self._models]
             return np.asarray(flat, np.int32)[:, None]
-        indices = np.zeros((len(self._models), self._run_length), np.int32)
+        indices = np.zeros((len(self._models), run_length), np.int32)
         for row, model in zip(indices, self._models, strict=True):
             if model is not None:
-                row[:] = decoder.decode(model, self._run_length)
+                row[:] = decoder.decode(model, run_length)
         return indices
 
 
@@ -181,13 +188,22 @@ class TableEntropy:
 
     @property
     def shape(self) -> LatentShape:
-        """(C, h, w) of one image's symbols."""
+        """(C, h, w) of one image's symbols; (C, 1, 1) also where models accept any size."""
         return self.tables[0].shape
+
+    @property
+    def channels(self) -> int:
+        """How many channels the symbols have."""
+        return self.shape[0]
 
     @property
     def levels(self) -> int:
         """The number of sets of tables."""
         return len(self.tables)
+
+    def coder(self, level: int) -> SymbolCoder:
+        """The coder of one level."""
+        return self._coders[level]
 
     @cached_property
     def fingerprint(self) -> bytes:
@@ -208,16 +224,12 @@ class TableEntropy:
         """Code symbols (N, C, h, w) to payloads."""
         return [self._coders[q].encode(one) for one, q in zip(symbols, levels, strict=True)]
 
-    def decode(self, payloads: Payloads, levels: Sequence[int]) -> list[Symbols | StreamError]:
-        """Recover symbols (C, h, w) from each payload, or the error that it is."""
-        return [self._decode(self._coders[q], p) for p, q in zip(payloads, levels, strict=True)]
-
-    @staticmethod
-    def _decode(coder: SymbolCoder, payload: bytes) -> Symbols | StreamError:
-        try:
-            return coder.decode(payload)
-        except StreamError as exc:
-            return exc
+    def decode(
+        self, payloads: Payloads, levels: Sequence[int], shape: LatentShape
+    ) -> list[Symbols | StreamError]:
+        """Recover symbols of ``shape`` from each payload, or the error that it is."""
+        pairs = zip(payloads, levels, strict=True)
+        return [_decode_or_error(self._coders[q], payload, shape) for payload, q in pairs]
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Minimums, lengths and frequencies of all levels, one after another."""
@@ -230,6 +242,57 @@ class TableEntropy:
             "lengths": torch.tensor([len(f) for f in frequencies], dtype=torch.int32),
             "frequencies": torch.from_numpy(flat),
         }
+
+    @classmethod
+    def from_tensors(
+        cls, tensors: Mapping[str, torch.Tensor], *, shape: LatentShape, levels: int
+    ) -> Self:
+        """The inverse of ``tensors``. Raises CheckpointError."""
+        minimums, lengths, flat = (
+            tensor_array(tensors, key, torch.int32)
+            for key in ("minimums", "lengths", "frequencies")
+        )
+        if any(array.ndim != 1 for array in (minimums, lengths, flat)) or len(lengths) < 1:
+            raise CheckpointError("entropy.minimums, lengths and frequencies are lists")
+        if lengths.min() < 1 or lengths.sum(dtype=np.int64) != len(flat):
+            raise CheckpointError("entropy.lengths do not divide entropy.frequencies")
+        if flat.min() < 1:
+            raise CheckpointError("frequencies must be >= 1")
+        if len(lengths) % levels:
+            raise CheckpointError(f"{len(lengths)} tables do not divide into {levels} levels")
+        if len(minimums) != len(lengths):
+            raise CheckpointError("every table needs its minimum")
+        split = np.split(flat.astype(np.uint32), np.cumsum(lengths, dtype=np.int64)[:-1])
+        channels = len(split) // levels
+        return cls(
+            [
+                EntropyTables(
+                    shape=shape,
+                    minimums=minimums[start : start + channels].tolist(),
+                    frequencies=split[start : start + channels],
+                )
+                for start in range(0, len(split), channels)
+            ]
+        )
+
+
+def tensor_array(
+    tensors: Mapping[str, torch.Tensor], key: str, kind: torch.dtype
+) -> npt.NDArray[Any]:
+    """A checkpoint's tensor as an array. Raises CheckpointError if it is missing or another."""
+    tensor = tensors.get(key)
+    if tensor is None or tensor.dtype != kind:
+        raise CheckpointError(f"entropy.{key} must be a tensor of {kind}")
+    return tensor.numpy()
+
+
+def _decode_or_error(
+    coder: SymbolCoder, payload: bytes, shape: LatentShape
+) -> Symbols | StreamError:
+    try:
+        return coder.decode(payload, shape)
+    except StreamError as exc:
+        return exc
 
 
 def _coder_model(table: Frequencies) -> constriction.stream.model.Categorical | None:

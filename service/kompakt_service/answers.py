@@ -47,7 +47,7 @@ def decompress_result(item: Decompressed) -> pb.DecompressResult:
 
 def describe_model(model: LoadedModel, store: ModelStore) -> pb.Model:
     """All that the contract tells of a loaded model."""
-    header = model.codec.header
+    header, sizes = model.codec.header, model.codec.sizes
     described = pb.Model(
         name=header.name,
         fingerprint=header.fingerprint,
@@ -55,10 +55,10 @@ def describe_model(model: LoadedModel, store: ModelStore) -> pb.Model:
         architecture=header.architecture,
         accepted_sizes=[
             pb.SizeRange(
-                min_height=header.height,
-                max_height=header.height,
-                min_width=header.width,
-                max_width=header.width,
+                min_height=sizes.least[0],
+                max_height=sizes.most[0],
+                min_width=sizes.least[1],
+                max_width=sizes.most[1],
             )
         ],
         channels=header.channels,

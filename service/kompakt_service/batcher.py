@@ -32,6 +32,13 @@ class Operation(Enum):
     SYNTHESISE = "synthesise"
 
 
+def pixels_of(codec: Codec, operation: Operation, array: Array) -> int:
+    """Pixels of each of the images (N, height, width, channels) or symbols (N, C, h, w)."""
+    if operation is Operation.ANALYSE:
+        return int(array.shape[1] * array.shape[2])
+    return codec.pixels_of((array.shape[2], array.shape[3]))
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """A job's result and where its time went."""
@@ -85,9 +92,8 @@ class Batcher:
         self._thread = threading.Thread(target=self._run, name="device", daemon=True)
         self._thread.start()
 
-    def batch_size(self, codec: Codec) -> int:
-        """The most images of this codec that one batch, and so one job, should hold."""
-        pixels = codec.header.height * codec.header.width
+    def batch_size(self, pixels: int) -> int:
+        """The most images of so many pixels that one batch, and so one job, should hold."""
         return max(1, min(self._max_batch_images, self._max_batch_pixels // pixels))
 
     def submit(
@@ -107,8 +113,7 @@ class Batcher:
         Raises CallError SHUTTING_DOWN, or QUEUE_FULL with the time in which the queue will have
         drained, if it is full or would outlast the deadline. An empty queue takes any job.
         """
-        header = codec.header
-        pixels = len(array) * header.height * header.width
+        pixels = len(array) * pixels_of(codec, operation, array)
         job = _Job(codec, operation, array, levels, pixels, deadline, is_wanted)
         with self._changed:
             if self._closed:
@@ -156,7 +161,8 @@ class Batcher:
                 self._changed.wait()
             key, jobs = next(iter(self._buckets.items()))
             batch = [jobs.popleft()]
-            images, most = len(batch[0].array), self.batch_size(batch[0].codec)
+            images = len(batch[0].array)
+            most = self.batch_size(max(1, batch[0].pixels // images))
             while jobs and images + len(jobs[0].array) <= most:
                 images += len(jobs[0].array)
                 batch.append(jobs.popleft())

@@ -1,10 +1,11 @@
 """Frames to pixels: a model's by its entropy decoder and the device, classical ones at once."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from kompakt_codec.codec import Codec
+from kompakt_codec.codec import Codec, crop_pixels
 from kompakt_codec.frame import Frame
 from kompakt_codec.images import Pixels
 from kompakt_service.batcher import Operation
@@ -26,7 +27,8 @@ def decode_frames(
     with call.timings.measure("entropy"):
         pixels = attempt(lambda i: codec.decode_classical(frames[i]), classical, call)
     done.update(zip(classical, pixels, strict=True))
-    for part in device.batches(codec, len(of_model)):
+    largest = max((math.prod(codec.size_of(frames[i])) for i in of_model), default=1)
+    for part in device.batches(largest, len(of_model)):
         done |= _decode_batch(codec, {i: frames[i] for i in of_model[part]}, device, call)
     return [done[i] for i in range(len(frames))]
 
@@ -42,5 +44,6 @@ def _decode_batch(
     done.update((i, item) for i, item in decoded.items() if not isinstance(item, np.ndarray))
     levels = [frames[i].mode for i in symbols]
     images = device.transform(codec, Operation.SYNTHESISE, list(symbols.values()), levels, call)
-    done.update((i, (image, codec.header.name)) for i, image in zip(symbols, images, strict=True))
+    for i, full in zip(symbols, images, strict=True):
+        done[i] = crop_pixels(full, codec.size_of(frames[i])), codec.header.name
     return done

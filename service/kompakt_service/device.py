@@ -5,12 +5,12 @@ from typing import TypeVar
 
 import numpy as np
 
-from kompakt_codec.codec import Codec, Levels
+from kompakt_codec.codec import Codec, Levels, by_shape
 from kompakt_codec.entropy import Symbols
 from kompakt_codec.frame import Profile
 from kompakt_codec.images import Pixels
-from kompakt_codec.quality import Engine
-from kompakt_service.batcher import Array, Batcher, Operation, Output
+from kompakt_codec.quality import Engine, Size
+from kompakt_service.batcher import Array, Batcher, Operation, Output, pixels_of
 from kompakt_service.call import Call
 
 _Item = TypeVar("_Item")
@@ -43,16 +43,21 @@ class Device:
         levels: Levels,
         call: Call,
     ) -> list[Array]:
-        """Run arrays of one shape, each at its level."""
-        made: list[Array] = []
-        for part in self.batches(codec, len(arrays)):
-            batch = np.stack(arrays[part])
-            made.extend(self.run(codec, operation, batch, levels[part], call).array)
-        return made
+        """Run arrays, each at its level; those of one shape go in batches."""
+        made: dict[int, Array] = {}
+        for group in by_shape(arrays):
+            pixels = pixels_of(codec, operation, arrays[group[0]][None])
+            for part in self.batches(pixels, len(group)):
+                members = group[part]
+                batch = np.stack([arrays[i] for i in members])
+                chosen = [levels[i] for i in members]
+                output = self.run(codec, operation, batch, chosen, call)
+                made.update(zip(members, output.array, strict=True))
+        return [made[i] for i in range(len(arrays))]
 
-    def batches(self, codec: Codec, count: int) -> list[slice]:
-        """So many items in the parts that one batch should hold."""
-        size = self._batcher.batch_size(codec)
+    def batches(self, pixels: int, count: int) -> list[slice]:
+        """So many items of so many pixels in the parts that one batch should hold."""
+        size = self._batcher.batch_size(pixels)
         return [slice(start, start + size) for start in range(0, count, size)]
 
 
@@ -72,13 +77,16 @@ class CallEngine(Engine):
         """Symbols to pixels, on the device."""
         return self._device.transform(self.codec, Operation.SYNTHESISE, symbols, levels, self._call)
 
-    def encode(self, symbols: Sequence[Symbols], levels: Levels) -> list[bytes]:
+    def encode(
+        self, symbols: Sequence[Symbols], levels: Levels, sizes: Sequence[Size]
+    ) -> list[bytes]:
         """Symbols to frames, in this thread."""
         frames: list[bytes] = []
-        for part in self._device.batches(self.codec, len(symbols)):
+        pixels = max((height * width for height, width in sizes), default=1)
+        for part in self._device.batches(pixels, len(symbols)):
             self._call.check()
             with self._call.timings.measure("entropy"):
-                frames += super().encode(symbols[part], levels[part])
+                frames += super().encode(symbols[part], levels[part], sizes[part])
         return frames
 
     def each(self, function: Callable[[_Item], _Value], items: Iterable[_Item]) -> list[_Value]:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 
 from kompakt.v1 import compression_pb2 as pb
 from kompakt_codec.baselines import BASELINES, LossyBaseline, measure
+from kompakt_codec.codec import crop_pixels
 from kompakt_codec.errors import StreamError, WrongSizeError
 from kompakt_codec.frame import Profile, parse_frame
-from kompakt_codec.images import Fit, Pixels, fit_image
+from kompakt_codec.images import Fit, Pixels
 from kompakt_codec.metrics import mse, psnr_db, ssim
 from kompakt_service.batcher import Operation
 from kompakt_service.call import Call
-from kompakt_service.messages import decode_source, describe_sizes, raw_image
+from kompakt_service.messages import decode_source, describe_sizes, fit_to_codec, raw_image
 from kompakt_service.pipeline import Pipeline
 from kompakt_service.store import LoadedModel
 
@@ -106,8 +107,7 @@ class Evaluator:
         sound: list[tuple[list[pb.Measurement], tuple[int, ...]]] = []
         for model in models:
             call.check()
-            spec = model.codec.header.spec
-            fitted, _ = fit_image(pixels, spec.height, spec.width, spec.channels, plan.fit)
+            fitted, _ = fit_to_codec(pixels, model.codec, plan.fit)
             measurement, decoded = self._measure_model(model, fitted, plan.profile, call)
             measured = [measurement]
             if model is models[0]:
@@ -130,7 +130,7 @@ class Evaluator:
             height, width, channels = pixels.shape
             raise WrongSizeError(
                 f"got {height}x{width}x{channels} (height x width x channels); accepted: "
-                + describe_sizes([model.codec.header.spec for model in store])
+                + describe_sizes(model.codec for model in store)
             )
         return accepting
 
@@ -141,7 +141,7 @@ class Evaluator:
         levels = [codec.header.default_level]
         analysed = self._pipeline.device.run(codec, Operation.ANALYSE, pixels[None], levels, call)
         started = time.perf_counter()
-        [stream] = codec.encode(analysed.array, levels, profile=profile)
+        [stream] = codec.encode(analysed.array, levels, pixels.shape[:2], profile=profile)
         encoded = time.perf_counter()
         [symbols] = codec.decode([parse_frame(stream, profile)])
         decode_seconds = time.perf_counter() - encoded
@@ -150,7 +150,7 @@ class Evaluator:
         synthesised = self._pipeline.device.run(
             codec, Operation.SYNTHESISE, symbols[None], levels, call
         )
-        decoded: Pixels = synthesised.array[0]
+        decoded = crop_pixels(synthesised.array[0], pixels.shape)
         measurement = _measurement(
             model.name,
             pixels,
@@ -164,9 +164,8 @@ class Evaluator:
 
 
 def _accepts(model: LoadedModel, pixels: Pixels) -> bool:
-    spec = model.codec.header.spec
     try:
-        fit_image(pixels, spec.height, spec.width, spec.channels, Fit.REFUSE)
+        fit_to_codec(pixels, model.codec, Fit.REFUSE)
     except WrongSizeError:
         return False
     return True

@@ -1,6 +1,6 @@
 """Between the contract's messages and the codec's types; every enum has one table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy.typing as npt
 from google.protobuf import duration_pb2
 
 from kompakt.v1 import compression_pb2 as pb
+from kompakt_codec.codec import Codec
 from kompakt_codec.crc import crc32c
 from kompakt_codec.errors import InvalidImageError, UnsupportedImageError, WrongSizeError
 from kompakt_codec.frame import Profile
@@ -21,7 +22,6 @@ from kompakt_codec.images import (
     fit_image,
     image_from_raw,
 )
-from kompakt_codec.models import ImageSpec
 from kompakt_codec.quality import Demand
 from kompakt_service.call import Timings
 from kompakt_service.errors import ServiceError
@@ -107,19 +107,35 @@ def read_demand(options: pb.CompressOptions, levels: int) -> Demand:
     return demand
 
 
-def read_image(
-    image: pb.Image, spec: ImageSpec, fit: Fit, limits: ImageLimits
-) -> tuple[Pixels, bool]:
-    """An image's pixels in the shape that ``spec`` says, and whether fitting changed them.
+def read_image(image: pb.Image, codec: Codec, fit: Fit, limits: ImageLimits) -> tuple[Pixels, bool]:
+    """An image's pixels in a shape that the codec accepts, and whether fitting changed them.
 
     Raises CodecError.
     """
     pixels, flattened = decode_source(image, limits, fit)
     try:
-        pixels, fitted = fit_image(pixels, spec.height, spec.width, spec.channels, fit)
+        pixels, fitted = fit_to_codec(pixels, codec, fit)
     except WrongSizeError as exc:
         raise WrongSizeError(f"{exc}; or ask for it to be fitted") from None
     return pixels, fitted or flattened
+
+
+def fit_to_codec(pixels: Pixels, codec: Codec, fit: Fit) -> tuple[Pixels, bool]:
+    """Pixels in a shape that the codec accepts, the nearest, and whether they changed.
+
+    Raises WrongSizeError if ``fit`` is REFUSE and they would have to.
+    """
+    height, width = codec.sizes.nearest((pixels.shape[0], pixels.shape[1]))
+    try:
+        return fit_image(pixels, height, width, codec.header.channels, fit)
+    except WrongSizeError as exc:
+        if codec.sizes.is_one:
+            raise
+        got = "x".join(map(str, pixels.shape))
+        accepted = f"{codec.sizes}, {codec.header.channels} channels"
+        raise WrongSizeError(
+            f"got {got} (height x width x channels), accepted: {accepted}"
+        ) from exc
 
 
 def decode_source(image: pb.Image, limits: ImageLimits, fit: Fit) -> tuple[Pixels, bool]:
@@ -195,6 +211,6 @@ def _duration(seconds: float) -> duration_pb2.Duration:
     return duration_pb2.Duration(seconds=nanoseconds // 10**9, nanos=nanoseconds % 10**9)
 
 
-def describe_sizes(specs: Sequence[ImageSpec]) -> str:
+def describe_sizes(codecs: Iterable[Codec]) -> str:
     """The accepted sizes in words, for errors."""
-    return ", ".join(sorted({str(spec) for spec in specs}))
+    return ", ".join(sorted({f"{codec.sizes}x{codec.header.channels}" for codec in codecs}))

@@ -19,7 +19,7 @@ from kompakt_service.batcher import Batcher
 from kompakt_service.call import STAGES, Call, Timings, attempt
 from kompakt_service.decoding import decode_frames
 from kompakt_service.device import CallEngine, Device
-from kompakt_service.errors import ItemError, ServiceError
+from kompakt_service.errors import CallError, ItemError, ServiceError
 from kompakt_service.messages import read_image, write_image
 from kompakt_service.metrics import Metrics
 from kompakt_service.store import LoadedModel, ModelStore
@@ -77,12 +77,10 @@ class Pipeline:
         """Compress images with one model; each item's result or error, in order."""
         codec = model.codec
         with call.timings.measure("image"):
-            read = attempt(
-                lambda image: read_image(image, codec.header.spec, fit, self.limits), images, call
-            )
+            read = attempt(lambda image: read_image(image, codec, fit, self.limits), images, call)
         sound = [item for item in read if isinstance(item, tuple)]
         if reconstruct:
-            self.check_answer([(len(sound), codec)])
+            self.check_answer(pixels.size for pixels, _ in sound)
         engine = CallEngine(codec, profile, self.device, call)
         made = iter(compress_to(engine, [p for p, _ in sound], demand, reconstruct=reconstruct))
         results = [
@@ -112,7 +110,11 @@ class Pipeline:
                 done[i] = item
         self.count("decompress", named.name if named else "", done.values())
         models = {name: self.store.get(name) for name in groups}
-        self.check_answer([(len(frames), models[name].codec) for name, frames in groups.items()])
+        self.check_answer(
+            _num_samples(models[name].codec, frame)
+            for name, frames in groups.items()
+            for frame in frames.values()
+        )
         for name, frames in groups.items():
             done |= self._decompress_group(models[name], frames, call, file_format)
         return [done[i] for i in range(len(parsed))]
@@ -150,14 +152,11 @@ class Pipeline:
         call.timings.add(part.timings)
         return dict(zip(frames, results, strict=True))
 
-    def check_answer(self, images: Iterable[tuple[int, Codec]]) -> None:
-        """Raise ServiceError unless so many images of each codec, decoded, fit into one message."""
-        num_bytes = 0
-        for num_images, codec in images:
-            spec = codec.header.spec
-            num_bytes += num_images * spec.height * spec.width * spec.channels
+    def check_answer(self, sizes: Iterable[int]) -> None:
+        """Raise CallError unless decoded images of so many bytes fit into one message."""
+        num_bytes = sum(sizes)
         if num_bytes > self._max_answer_bytes:
-            raise ServiceError(
+            raise CallError(
                 "TOO_MANY_IMAGES",
                 f"the answer would hold {num_bytes} bytes of pixels, over the limit of "
                 f"{self._max_answer_bytes} a message: split the request",
@@ -183,6 +182,11 @@ class Pipeline:
             if isinstance(item, Compressed):
                 made = item.made
                 self._metrics.observe_stream(model, len(made.stream), math.prod(item.shape))
+
+
+def _num_samples(codec: Codec, frame: Frame) -> int:
+    """Of a frame's image, as far as the frame says so truly; one that does not will be refused."""
+    return math.prod(codec.size_of(frame)) * codec.header.channels
 
 
 def _compressed(

@@ -135,12 +135,15 @@ class CompressionServicer(pb_grpc.CompressionServiceServicer):
         self, images: Sequence[pb.Image], options: pb.EvaluateOptions, call: Call, pool: Pool
     ) -> list[pb.EvaluateResult | ItemError]:
         plan = self._plan(options)
-        if plan.return_reconstructions:
-            models = plan.models or self._pipeline.store
-            self._pipeline.check_answer((len(images), model.codec) for model in models)
-        results = attempt(
-            lambda image: self._evaluator.evaluate(image, plan, call, pool), images, call
-        )
+        sizes: list[int] = []
+
+        def evaluate(image: pb.Image) -> pb.EvaluateResult:
+            result = self._evaluator.evaluate(image, plan, call, pool)
+            sizes.extend(len(made.image.data) for made in result.reconstructions)
+            self._pipeline.check_answer(sizes)
+            return result
+
+        results = attempt(evaluate, images, call)
         self._pipeline.count("evaluate", "", results)
         return results
 

@@ -50,7 +50,7 @@ def every_level(codec: Codec, pixels: np.ndarray, profile: Profile) -> list[tupl
     """The length and MSE of an image's stream at each level."""
     levels = list(range(codec.levels))
     symbols = codec.analyse(np.stack([pixels] * codec.levels), levels)
-    streams = codec.encode(symbols, levels, profile=profile)
+    streams = codec.encode(symbols, levels, pixels.shape[:2], profile=profile)
     pictures = codec.synthesise(symbols, levels)
     return [(len(s), mse(pixels, p)) for s, p in zip(streams, pictures, strict=True)]
 
@@ -290,5 +290,5 @@ def test_a_classical_frame_names_its_model_and_no_size(codec):
         mode=body.mode,
         size=(28, 28),
     )
-    with pytest.raises(InvalidStreamError, match="only one size"):
+    with pytest.raises(InvalidStreamError, match="where none is needed"):
         codec.decode_classical(parse_frame(sized, Profile.EMBEDDED))

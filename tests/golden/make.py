@@ -35,7 +35,7 @@ def main() -> int:
     pictures = images()
     levels = [i % codec.levels for i in range(len(pictures))]
     symbols = codec.analyse(pictures, levels)
-    streams = {p: codec.encode(symbols, levels, profile=p) for p in Profile}
+    streams = {p: codec.encode(symbols, levels, pictures.shape[1:3], profile=p) for p in Profile}
     entries = [
         {"symbols": one.ravel().tolist(), **{p.value: streams[p][i].hex() for p in Profile}}
         for i, one in enumerate(symbols)

@@ -31,7 +31,9 @@ def test_golden_streams_decode_to_their_symbols(name, profile):
         (symbols,) = codec.decode([frame])
         assert symbols.shape == tuple(golden["latent_shape"])
         assert symbols.ravel().tolist() == entry["symbols"]
-        assert codec.encode(symbols[None], [frame.mode], profile=profile) == [stream]
+        assert codec.encode(symbols[None], [frame.mode], codec.size_of(frame), profile=profile) == [
+            stream
+        ]
 
 
 @pytest.mark.parametrize("name", DEFAULTS)

@@ -23,6 +23,15 @@ TINY = {
         "levels": 3,
     },
     "factorized": {"width": 4, "blocks": 0, "latents": 6, "levels": 3},
+    "hyperprior": {
+        "width": 4,
+        "blocks": 0,
+        "latents": 8,
+        "side": 4,
+        "units": 8,
+        "groups": 2,
+        "levels": 3,
+    },
 }
 
 

@@ -3,6 +3,7 @@
 import argparse
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -25,6 +26,7 @@ from kompakt_training.settings import (
     command_line,
     default_name,
 )
+from kompakt_training.state import STATE_FILE, load_state, weights_hash
 from kompakt_training.terminal import Parser, run_command
 from kompakt_training.tiles import MAX_SIDE, MIN_SIDE
 
@@ -33,7 +35,9 @@ _CONFIG_FLAGS = {
     "latents": "numbers that an image becomes",
     "levels": "ae: values that each latent can take, odd; context: rate levels",
     "blocks": "residual blocks in each transform",
-    "units": "hidden units of the prior for each latent and layer",
+    "units": "context: hidden units of the prior for each latent and layer; hyperprior: channels",
+    "side": "channels of the side information",
+    "groups": "steps in which a hyperprior's channels are coded",
     "components": "logistics in each of the prior's mixtures",
 }
 _MAX_CONTEXT_SIDE = 64
@@ -73,6 +77,12 @@ def _parser() -> Parser:
         action=argparse.BooleanOptionalAction,
         default=True,
         help="go on where the run in RUN_DIR was stopped (default), or start again",
+    )
+    add(
+        "--init",
+        type=Path,
+        metavar="RUN_DIR",
+        help="start from the best weights of another run, where names and sizes are the same",
     )
     recipe = parser.add_argument_group("recipe (default: the model's own)")
     recipe.add_argument("--epochs", type=int, metavar="N")
@@ -125,7 +135,10 @@ def _train(parser: Parser, args: argparse.Namespace) -> None:
 
 
 def _run(parser: Parser, args: argparse.Namespace, images: ImageSet) -> Run:
+    init = None if args.init is None else load_state(args.init / STATE_FILE)
     settings = _settings(parser, args, args.model or default_model(images.spec))
+    if init is not None:
+        settings = replace(settings, init=weights_hash(init))
     export = _export_settings(parser, args, settings.model)
     return Run(
         settings=settings,
@@ -133,8 +146,14 @@ def _run(parser: Parser, args: argparse.Namespace, images: ImageSet) -> Run:
         images=images,
         out=args.out or Path("runs") / export.name,
         command=command_line(
-            settings, export, dataset=images.name, crop=images.crop, licence=args.licence
+            settings,
+            export,
+            dataset=images.name,
+            crop=images.crop,
+            licence=args.licence,
+            init=args.init and args.init.name,
         ),
+        init=init,
     )
 
 

@@ -1,5 +1,6 @@
 """From trained weights to a checkpoint: the quantiser fixed, tables frozen, rate measured."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,7 +18,8 @@ from kompakt_codec.entropy import (
     frequencies_from_counts,
 )
 from kompakt_codec.frame import Profile
-from kompakt_codec.models import ContextModel, TransformModel, build_model
+from kompakt_codec.hyper_coder import HyperEntropy
+from kompakt_codec.models import ContextModel, HyperpriorModel, TransformModel, build_model
 from kompakt_training.errors import TrainingError
 from kompakt_training.evaluation import evaluate_codec
 from kompakt_training.imageset import Images, ImageSet
@@ -28,6 +30,10 @@ from kompakt_training.settings import ExportSettings, Settings
 from kompakt_training.state import TrainingState
 
 _MAX_TABLE_SYMBOL = 1 << 14
+_MAX_SIDE_SYMBOL = 1 << 10
+_HYPER_SYMBOLS = 1 << 24
+"""So many show what a hyperprior's side information is; all would not fit into memory."""
+_SIDE_BATCH = 256
 _REFINEMENT_MARGIN = 2
 """How far beyond what rounding gave in training a symbol may be."""
 
@@ -88,12 +94,46 @@ def freeze(model: TransformModel, images: Images, *, step_scale: float) -> Entro
         reaches = [np.abs(symbols_of(model, pixels, q)).max() for q in range(model.levels)]
         bounds = [min(MAX_SYMBOL, int(reach) + _REFINEMENT_MARGIN) for reach in reaches]
         return ContextEntropy.freeze(model.prior, max_symbols=bounds)
+    if isinstance(model, HyperpriorModel):
+        pixels = pixels[: _HYPER_SYMBOLS // math.prod(model.latent_shape_of(images.shape[1:3]))]
+        return _freeze_hyperprior(
+            model, [symbols_of(model, pixels, q) for q in range(model.levels)]
+        )
     fit_step(model, pixels, step_scale)
     levels = range(model.levels)
-    return TableEntropy([build_tables(symbols_of(model, pixels, level)) for level in levels])
+    return TableEntropy(
+        [
+            build_tables(symbols_of(model, pixels, level), any_size=model.any_size)
+            for level in levels
+        ]
+    )
 
 
-def build_tables(symbols: npt.NDArray[np.float32]) -> EntropyTables:
+def _freeze_hyperprior(
+    model: HyperpriorModel, symbols: Sequence[npt.NDArray[np.float32]]
+) -> HyperEntropy:
+    """The side information is what the frozen networks make of each level's symbols."""
+    side = model.prior.side_channels
+    wide = EntropyTables(
+        shape=(side, 1, 1),
+        minimums=[-_MAX_SIDE_SYMBOL] * side,
+        frequencies=[frequencies_from_counts(np.ones(2 * _MAX_SIDE_SYMBOL, np.int64))] * side,
+    )
+    draft = HyperEntropy.freeze(model.prior, TableEntropy([wide] * model.levels))
+    tables = []
+    for level, y in enumerate(symbols):
+        clipped = draft.clip(y, [level] * len(y))
+        parts = [
+            draft.side_information(
+                clipped[i : i + _SIDE_BATCH], [level] * len(clipped[i : i + _SIDE_BATCH])
+            )
+            for i in range(0, len(clipped), _SIDE_BATCH)
+        ]
+        tables.append(build_tables(np.concatenate(parts).astype(np.float32), any_size=True))
+    return HyperEntropy.freeze(model.prior, TableEntropy(tables))
+
+
+def build_tables(symbols: npt.NDArray[np.float32], *, any_size: bool = False) -> EntropyTables:
     """Tables for symbols (N, C, h, w), whole numbers: one of each channel's own frequencies.
 
     A table reaches one symbol beyond what occurred at both ends, and every count gains a half
@@ -105,7 +145,8 @@ def build_tables(symbols: npt.NDArray[np.float32]) -> EntropyTables:
         minimum, counts = _count(symbols[:, index].ravel(), index)
         minimums.append(minimum)
         frequencies.append(frequencies_from_counts(2 * counts + 1))
-    _, channels, height, width = symbols.shape
+    _, channels, *size = symbols.shape
+    height, width = (1, 1) if any_size else size
     return EntropyTables(
         shape=(channels, height, width), minimums=minimums, frequencies=frequencies
     )

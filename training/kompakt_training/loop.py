@@ -85,6 +85,19 @@ class Trainer:
             raise TrainingError(f"the training state is damaged: {exc}") from exc
         self.state = state
 
+    def start_from(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Take over another run's weights; layers that it lacks keep their fresh ones.
+
+        Raises TrainingError if a layer has another size, or nothing is common.
+        """
+        own = self.model.state_dict()
+        known = {name: weight for name, weight in weights.items() if name in own}
+        if not known or any(own[name].shape != weight.shape for name, weight in known.items()):
+            raise TrainingError("--init: that run is of another model or size")
+        self.model.load_state_dict(known, strict=False)
+        if self._average is not None:
+            self._average.module.load_state_dict(self.model.state_dict())
+
     def run_epoch(self, on_step: OnStep = _ignore) -> HistoryRow:
         """Train one epoch, validate, and bring ``state`` up to date.
 
@@ -170,9 +183,15 @@ class Trainer:
 
 
 def open_trainer(
-    settings: Settings, images: ImageSet, *, path: Path, resume: bool, device: torch.device
+    settings: Settings,
+    images: ImageSet,
+    *,
+    path: Path,
+    resume: bool,
+    device: torch.device,
+    init: TrainingState | None = None,
 ) -> Trainer:
-    """A trainer at the start, or where the state in ``path`` stands.
+    """A trainer at the start, with ``init``'s best weights, or where the state in ``path`` stands.
 
     Raises TrainingError if that run has other settings or images, or the file is damaged.
     """
@@ -181,6 +200,8 @@ def open_trainer(
         state = load_state(path)
         _refuse_other_run(path, theirs=state.settings, ours=trainer.state.settings)
         trainer.resume(state)
+    elif init is not None:
+        trainer.start_from(init.best_weights)
     return trainer
 
 

@@ -73,6 +73,7 @@ LOSSES: dict[str, Callable[[Any, torch.Tensor, float], Loss]] = {
     "vae": variational_loss,
     "context": rate_distortion_loss,
     "factorized": rate_distortion_loss,
+    "hyperprior": rate_distortion_loss,
 }
 
 LOSS_LABELS: dict[str, str] = {
@@ -80,4 +81,5 @@ LOSS_LABELS: dict[str, str] = {
     "vae": "BCE + KL, nats an image",
     "context": "rate + distortion",
     "factorized": "rate + distortion",
+    "hyperprior": "rate + distortion",
 }

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from kompakt_codec.models import TransformModel, VariationalAutoencoder
+from kompakt_codec.models import TransformModel, VariationalAutoencoder, crop
 
 _PIXELS_PER_BATCH = 1 << 20
 
@@ -49,6 +49,7 @@ def rounded_mse(model: TransformModel, pixels: torch.Tensor) -> float:
     for x in unit_batches(pixels):
         level = torch.arange(len(x), device=x.device) % model.levels
         x_hat = model.synthesise(torch.round(model.analyse(x, level)), level)
+        x_hat = crop(x_hat, x.shape[2:])
         x_hat = x_hat.mul(255).round_().clamp_(0, 255).div_(255)
         total += (x_hat - x).square().sum(dtype=torch.float64).item()
     return total / pixels.numel()

@@ -42,6 +42,8 @@ class Run:
     images: ImageSet
     out: Path
     command: str
+    init: TrainingState | None = None
+    """Where the weights to start from stand."""
 
     @property
     def checkpoint_path(self) -> Path:
@@ -73,7 +75,9 @@ def execute(run: Run, *, device: torch.device, resume: bool, console: Console) -
     if not resume:
         state_path.unlink(missing_ok=True)
         run.checkpoint_path.unlink(missing_ok=True)
-    trainer = open_trainer(run.settings, run.images, path=state_path, resume=resume, device=device)
+    trainer = open_trainer(
+        run.settings, run.images, path=state_path, resume=resume, device=device, init=run.init
+    )
     _introduce(run, trainer, console)
     _train(run, trainer, state_path, console)
     say(console, "freezing the tables and measuring on the test images …")

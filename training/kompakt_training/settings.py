@@ -25,6 +25,8 @@ class Settings:
     batch_size: int
     learning_rate: float
     seed: int = DEFAULT_SEED
+    init: str = ""
+    """SHA-256 of the weights to start from, hexadecimal, or empty for fresh ones."""
 
     def __post_init__(self) -> None:
         MODELS[self.model].config_class(**self.config)
@@ -47,6 +49,7 @@ class Settings:
         batch_size: int | None = None,
         learning_rate: float | None = None,
         seed: int = DEFAULT_SEED,
+        init: str = "",
     ) -> "Settings":
         """The model's recipe, with what is given put in its place."""
         recipe = RECIPES[model]
@@ -57,6 +60,7 @@ class Settings:
             batch_size=recipe.batch_size if batch_size is None else batch_size,
             learning_rate=recipe.learning_rate if learning_rate is None else learning_rate,
             seed=seed,
+            init=init,
         )
 
     def flat(self) -> dict[str, str | int | float]:
@@ -68,6 +72,7 @@ class Settings:
             "batch_size": self.batch_size,
             "learning_rate": self.learning_rate,
             "seed": self.seed,
+            **({"init": self.init} if self.init else {}),
         }
 
 
@@ -107,14 +112,18 @@ def command_line(
     dataset: str,
     crop: int | None = None,
     licence: str | None = None,
+    init: str | None = None,
 ) -> str:
-    """The command that makes the checkpoint again, defaults and machine's paths left out."""
+    """The command that makes the checkpoint again, defaults and machine's paths left out.
+
+    ``init`` is the name of the run whose weights it started from.
+    """
     words = ["kompakt", "train", "--model", settings.model, "--dataset", dataset]
     if crop is not None:
         words += ["--crop", str(crop)]
     defaults = Settings.from_recipe(settings.model).flat()
     for key, value in settings.flat().items():
-        if value != defaults[key]:
+        if key != "init" and value != defaults[key]:
             words += [flag(key), str(value)]
     if export.name != default_name(dataset, settings.model):
         words += ["--name", export.name]
@@ -122,4 +131,6 @@ def command_line(
         words += ["--step-scale", str(export.step_scale)]
     if licence is not None:
         words += ["--licence", licence]
+    if init is not None:
+        words += ["--init", f"runs/{init}"]
     return shlex.join(words)

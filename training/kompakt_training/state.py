@@ -5,6 +5,7 @@ follows: every epoch draws its random numbers from the seed and its own number, 
 rate is a function of the step.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -63,6 +64,8 @@ def save_state(path: Path, state: TrainingState) -> None:
 
 def load_state(path: Path) -> TrainingState:
     """Read the file, tensors on the CPU. Raises TrainingError if it is none or damaged."""
+    if not path.is_file():
+        raise TrainingError(f"{path}: no such training state")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -79,6 +82,15 @@ def load_state(path: Path) -> TrainingState:
         raise TrainingError(
             f"{path} is not a training state ({exc}); start again with --no-resume"
         ) from exc
+
+
+def weights_hash(state: TrainingState) -> str:
+    """SHA-256 of the best weights, hexadecimal."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.best_weights.items()):
+        digest.update(f"{name} {tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -8,16 +8,22 @@ from typing import Any
 
 from kompakt_codec.errors import CheckpointError
 from kompakt_codec.models._base import (
+    MAX_SIDE,
+    MIN_SIDE,
     ImageSpec,
     RateModel,
     RateOutput,
+    SizeRange,
     TransformModel,
+    crop,
     distortion_weights,
 )
+from kompakt_codec.models._hyper import HyperPrior
 from kompakt_codec.models._masked import MaskedPrior
 from kompakt_codec.models.ae import AEConfig, Autoencoder
 from kompakt_codec.models.context import ContextConfig, ContextModel
 from kompakt_codec.models.factorized import FactorizedConfig, FactorizedModel
+from kompakt_codec.models.hyperprior import HyperpriorConfig, HyperpriorModel
 from kompakt_codec.models.vae import VAEConfig, VAEOutput, VariationalAutoencoder
 
 MODELS: dict[str, type[TransformModel]] = {
@@ -25,9 +31,12 @@ MODELS: dict[str, type[TransformModel]] = {
     "vae": VariationalAutoencoder,
     "context": ContextModel,
     "factorized": FactorizedModel,
+    "hyperprior": HyperpriorModel,
 }
 
 __all__ = [
+    "MAX_SIDE",
+    "MIN_SIDE",
     "MODELS",
     "AEConfig",
     "Autoencoder",
@@ -35,15 +44,20 @@ __all__ = [
     "ContextModel",
     "FactorizedConfig",
     "FactorizedModel",
+    "HyperPrior",
+    "HyperpriorConfig",
+    "HyperpriorModel",
     "ImageSpec",
     "MaskedPrior",
     "RateModel",
     "RateOutput",
+    "SizeRange",
     "TransformModel",
     "VAEConfig",
     "VAEOutput",
     "VariationalAutoencoder",
     "build_model",
+    "crop",
     "distortion_weights",
 ]
 

@@ -1,6 +1,8 @@
 """What every model offers, and the registry's entry type."""
 
 import abc
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -35,6 +37,37 @@ class ImageSpec:
         return f"{self.height}x{self.width}x{self.channels}"
 
 
+MIN_SIDE, MAX_SIDE = 8, 1024
+"""Of the images that a model of any size accepts; the smallest has latents of size 1x1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SizeRange:
+    """The images, (height, width) from ``least`` to ``most``, that a model accepts."""
+
+    least: tuple[int, int]
+    most: tuple[int, int]
+
+    @property
+    def is_one(self) -> bool:
+        """Whether there is one size only."""
+        return self.least == self.most
+
+    def __contains__(self, size: tuple[int, int]) -> bool:
+        return all(a <= n <= b for a, n, b in zip(self.least, size, self.most, strict=True))
+
+    def nearest(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The accepted size that is nearest on both axes."""
+        height, width = (
+            min(max(n, a), b) for a, n, b in zip(self.least, size, self.most, strict=True)
+        )
+        return height, width
+
+    def __str__(self) -> str:
+        least = "x".join(map(str, self.least))
+        return least if self.is_one else f"{least} to {'x'.join(map(str, self.most))}"
+
+
 class TransformModel(nn.Module, abc.ABC):
     """A pair of transforms, g_a and g_s, around latents that are rounded to integers.
 
@@ -48,12 +81,20 @@ class TransformModel(nn.Module, abc.ABC):
     """How the names of the weights begin that ``synthesise`` uses."""
     training_state: ClassVar[tuple[str, ...]] = ()
     """How the names of the weights begin that only training needs; no checkpoint holds them."""
+    any_size: ClassVar[bool] = False
+    """Whether it takes images of sizes that it was not trained on."""
     latent_shape: LatentShape
+    """(C, h, w) of the smallest image that it accepts."""
     levels: int = 1
     """Rate levels that one set of weights serves, the coarsest first."""
 
     def check_state(self) -> None:
         """Raise ValueError if loaded weights are finite but make no sense."""
+
+    def latent_shape_of(self, size: tuple[int, int]) -> LatentShape:
+        """The latents' shape (C, h, w) of an accepted image of this (height, width)."""
+        del size
+        return self.latent_shape
 
     @abc.abstractmethod
     def analyse(self, x: torch.Tensor, level: torch.Tensor | None = None) -> torch.Tensor:
@@ -61,7 +102,10 @@ class TransformModel(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def synthesise(self, y_hat: torch.Tensor, level: torch.Tensor | None = None) -> torch.Tensor:
-        """g_s: rounded latents y_hat, each at its level, to images x_hat in [0, 1]."""
+        """g_s: rounded latents y_hat, each at its level, to images x_hat in [0, 1].
+
+        A model of any size may return more rows and columns than the image had.
+        """
 
     @staticmethod
     def _level(batch: torch.Tensor, level: torch.Tensor | None) -> torch.Tensor:
@@ -85,6 +129,16 @@ def distortion_weights(levels: int) -> torch.Tensor:
     return low * (high / low) ** (torch.arange(levels) / (levels - 1))
 
 
+def orthonormal_gain(levels: int, channels: int) -> LevelGain:
+    """Steps to start from for transforms that keep squared distances.
+
+    A step d costs d**2 / 12 of squared error and saves log2(d) bits: they balance at
+    d**2 = 6 / (lambda ln 2).
+    """
+    steps = torch.sqrt(6 / (math.log(2) * distortion_weights(levels)))
+    return LevelGain(-torch.log(steps), channels)
+
+
 class Prior(nn.Module, abc.ABC):
     """A density of latents at each rate level, for training."""
 
@@ -100,7 +154,7 @@ class RateModel(TransformModel):
     """A model that is trained on rate plus weighted distortion, at every level at once.
 
     ``g_a`` and ``g_s`` take a batch and its levels; ``g_s`` may return more rows and columns than
-    ``size``, which are cut off.
+    the image has, which are cut off.
     """
 
     synthesis_state = ("g_s.", "gain.log_inverse")
@@ -110,7 +164,7 @@ class RateModel(TransformModel):
         self, spec: ImageSpec, *, g_a: nn.Module, g_s: nn.Module, gain: LevelGain, prior: Prior
     ) -> None:
         super().__init__()
-        self.size = (spec.height, spec.width)
+        self.size = None if self.any_size else (spec.height, spec.width)
         self.levels = len(gain.log_gain)
         self.g_a, self.g_s, self.gain, self.prior = g_a, g_s, gain, prior
 
@@ -131,11 +185,12 @@ class RateModel(TransformModel):
         y = self.analyse(x, level)
         y_hat = round_straight_through(y)
         noisy = y + torch.rand_like(y) - 0.5 if self.training else y_hat
-        return RateOutput(self._synthesise(y_hat, level), self.prior.bits(y_hat, noisy, level))
+        x_hat = crop(self._synthesise(y_hat, level), x.shape[2:])
+        return RateOutput(x_hat, self.prior.bits(y_hat, noisy, level))
 
     def _synthesise(self, y_hat: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-        x_hat = self.g_s(self.gain.unscale(y_hat, level), level)
-        return x_hat[:, :, : self.size[0], : self.size[1]]  # type: ignore[no-any-return]
+        x_hat: torch.Tensor = self.g_s(self.gain.unscale(y_hat, level), level)
+        return x_hat if self.size is None else crop(x_hat, self.size)
 
     def refine(
         self, x: torch.Tensor, y: torch.Tensor, level: torch.Tensor, steps: int
@@ -167,11 +222,16 @@ class RateModel(TransformModel):
         with torch.set_grad_enabled(gradient):
             y_hat = y_hat.detach().clone().requires_grad_(gradient)
             with reduced_precision(x.device):
-                x_hat = self.synthesise(y_hat, level)
+                x_hat = crop(self.synthesise(y_hat, level), x.shape[2:])
             error = (x_hat.float() - x).square().flatten(1).sum(1)
             if not gradient:
                 return error, torch.zeros_like(y_hat)
             return error.detach(), torch.autograd.grad(error.sum(), y_hat)[0]
+
+
+def crop(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """The first rows and columns of images (N, channels, height, width)."""
+    return x[:, :, : size[0], : size[1]]
 
 
 def _best_move(

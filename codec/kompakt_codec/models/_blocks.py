@@ -8,7 +8,10 @@ SLOPE = 0.1
 
 
 class Residual(nn.Module):
-    """A depthwise 3x3 convolution and a pointwise expansion by two, added to the input."""
+    """A depthwise 3x3 convolution and a pointwise expansion by two, added to the input.
+
+    It starts as the identity: its last layer as zeros (Goyal et al. 2017, section 5.1).
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -18,6 +21,8 @@ class Residual(nn.Module):
             nn.LeakyReLU(SLOPE),
             nn.Conv2d(2 * width, width, 1),
         )
+        for parameter in self.body[-1].parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, width, h, w) to the same."""
@@ -41,12 +46,12 @@ class Modulation(nn.Module):
 class LevelGain(nn.Module):
     """A step for each latent channel and level (Cui et al. 2021, "Asymmetric Gained DIC").
 
-    Gains start in proportion to the square root of the level's distortion weight's own growth.
+    ``start`` (levels,) holds the logarithms of the gains to start from.
     """
 
-    def __init__(self, levels: int, channels: int) -> None:
+    def __init__(self, start: torch.Tensor, channels: int) -> None:
         super().__init__()
-        start = 0.15 * (torch.arange(levels) - levels / 2)[:, None].expand(levels, channels)
+        start = start[:, None].expand(-1, channels)
         self.log_gain = nn.Parameter(start.clone())
         self.log_inverse = nn.Parameter(-start.clone())
 

@@ -1,4 +1,4 @@
-"""An autoregressive prior over latents, in floating point for training (docs/format.md freezes it).
+"""Priors over latents, in floating point for training (docs/format.md freezes them).
 
 A masked network (Germain et al. 2015, "MADE") gives each latent a mixture of logistics from those
 coded before it, as the conditional probability models of Mentzer et al. 2018 and Minnen et al. 2018
@@ -22,6 +22,7 @@ ACTIVATION_LIMIT = 64.0
 LOG_SCALE_LIMIT = 4.0
 WEIGHT_LIMIT = 7.99
 _LEAST_PROBABILITY = 2.0**-24
+_COMPONENTS = 3
 
 
 class Parameters(NamedTuple):
@@ -85,6 +86,26 @@ class MaskedPrior(Prior):
             shifts = (shift + layer.bias).detach().cpu().double().numpy()
             made.append((np.rint(scaled).astype(np.int16), shifts))
         return made
+
+
+class ChannelPrior(Prior):
+    """A mixture of logistics for each rate level and channel."""
+
+    def __init__(self, channels: int, levels: int) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(levels, channels, _COMPONENTS))
+        self.means = nn.Parameter(torch.tensor([-1.0, 0.0, 1.0]).expand_as(self.logits).clone())
+        self.log_scales = nn.Parameter(torch.zeros(levels, channels, _COMPONENTS))
+
+    def bits(self, y_hat: torch.Tensor, y: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        """Information in bits (N,) of latents y (N, C, h, w), each independent of all others."""
+        del y_hat
+        mixture = Parameters(
+            self.logits[level][:, :, None],
+            self.means[level][:, :, None],
+            self.log_scales[level][:, :, None].clamp(-LOG_SCALE_LIMIT, LOG_SCALE_LIMIT),
+        )
+        return mixture_bits(mixture, y.float().flatten(2)).sum((1, 2))
 
 
 def mixture_bits(mixture: Parameters, y: torch.Tensor) -> torch.Tensor:

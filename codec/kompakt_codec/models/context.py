@@ -19,6 +19,9 @@ from kompakt_codec.models._blocks import SLOPE, LevelGain, Modulation, Residual
 from kompakt_codec.models._conv import feature_size
 from kompakt_codec.models._masked import MaskedPrior
 
+_GAIN_STEP = 0.15
+"""Of the gains' logarithms to start from, from one level to the next."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextConfig:
@@ -55,7 +58,7 @@ class ContextModel(RateModel):
             spec,
             g_a=_Analysis(spec.channels, size, config),
             g_s=_Synthesis(spec.channels, size, config),
-            gain=LevelGain(levels, latents),
+            gain=LevelGain(_GAIN_STEP * (torch.arange(levels) - levels / 2), latents),
             prior=MaskedPrior(latents, config.units, config.components, levels),
         )
         self.latent_shape = (latents, 1, 1)
@@ -73,7 +76,7 @@ class _Analysis(nn.Module):
         )
         self.modulation = Modulation(config.levels, width)
         self.blocks = nn.Sequential(
-            nn.LeakyReLU(SLOPE), *(Residual(width) for _ in range(config.blocks))
+            nn.LeakyReLU(SLOPE), *(Residual(width) for _ in range(config.blocks + 2))
         )
         self.out = nn.Linear(width * rows * columns, config.latents)
 

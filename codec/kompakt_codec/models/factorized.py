@@ -9,16 +9,11 @@ checkpoint has integer tables of what the symbols then are.
 
 from dataclasses import dataclass
 
-import torch
-from torch import nn
-
+from kompakt_codec.entropy import LatentShape
 from kompakt_codec.frame import MAX_LEVELS
-from kompakt_codec.models._base import ImageSpec, Prior, RateModel
-from kompakt_codec.models._blocks import LevelGain
-from kompakt_codec.models._masked import LOG_SCALE_LIMIT, Parameters, mixture_bits
+from kompakt_codec.models._base import ImageSpec, RateModel, orthonormal_gain
+from kompakt_codec.models._masked import ChannelPrior
 from kompakt_codec.models._pyramid import STRIDE, PyramidAnalysis, PyramidSynthesis
-
-_COMPONENTS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +35,7 @@ class FactorizedConfig:
 class FactorizedModel(RateModel):
     """Images (N, channels, height, width) to (N, latents, ceil(h/8), ceil(w/8)) integers."""
 
+    any_size = True
     config_class = FactorizedConfig
 
     def __init__(self, spec: ImageSpec, config: FactorizedConfig) -> None:
@@ -49,27 +45,11 @@ class FactorizedModel(RateModel):
             spec,
             g_a=PyramidAnalysis(*shape),
             g_s=PyramidSynthesis(*shape),
-            gain=LevelGain(levels, latents),
+            gain=orthonormal_gain(levels, latents),
             prior=ChannelPrior(latents, levels),
         )
-        self.latent_shape = (latents, -(-spec.height // STRIDE), -(-spec.width // STRIDE))
+        self.latent_shape = (latents, 1, 1)
 
-
-class ChannelPrior(Prior):
-    """A mixture of logistics for each rate level and channel."""
-
-    def __init__(self, channels: int, levels: int) -> None:
-        super().__init__()
-        self.logits = nn.Parameter(torch.zeros(levels, channels, _COMPONENTS))
-        self.means = nn.Parameter(torch.tensor([-1.0, 0.0, 1.0]).expand_as(self.logits).clone())
-        self.log_scales = nn.Parameter(torch.zeros(levels, channels, _COMPONENTS))
-
-    def bits(self, y_hat: torch.Tensor, y: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-        """Information in bits (N,) of latents y (N, C, h, w), each independent of all others."""
-        del y_hat
-        mixture = Parameters(
-            self.logits[level][:, :, None],
-            self.means[level][:, :, None],
-            self.log_scales[level][:, :, None].clamp(-LOG_SCALE_LIMIT, LOG_SCALE_LIMIT),
-        )
-        return mixture_bits(mixture, y.float().flatten(2)).sum((1, 2))
+    def latent_shape_of(self, size: tuple[int, int]) -> LatentShape:
+        """(latents, ceil(height / 8), ceil(width / 8))."""
+        return (self.latent_shape[0], -(-size[0] // STRIDE), -(-size[1] // STRIDE))

@@ -5,7 +5,7 @@ Only measured results are taken: the length of real frames, the MSE of real pixe
 
 from kompakt_codec.quality._compress import Made, compress_to, compress_with
 from kompakt_codec.quality._demand import Demand, QualityUnreachableError
-from kompakt_codec.quality._engine import Engine
+from kompakt_codec.quality._engine import Engine, Size
 from kompakt_codec.quality._search import LevelSearch
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "LevelSearch",
     "Made",
     "QualityUnreachableError",
+    "Size",
     "compress_to",
     "compress_with",
 ]

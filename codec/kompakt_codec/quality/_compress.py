@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kompakt_codec.classical import ClassicalBody, cannot_win_batch, decode_classical
-from kompakt_codec.codec import Codec
+from kompakt_codec.codec import Codec, by_shape
 from kompakt_codec.entropy import Symbols
-from kompakt_codec.frame import Profile, pack_frame
+from kompakt_codec.frame import Profile
 from kompakt_codec.images import Pixels
 from kompakt_codec.quality._demand import Demand, QualityUnreachableError
 from kompakt_codec.quality._engine import Engine
@@ -81,7 +81,9 @@ class _Rivalry:
         self._profile = engine.profile
         self._demand = demand
         self._reconstruct = reconstruct
-        self._framing = len(self._frame(b"", np.zeros(0, np.int16), 0))
+
+    def _framing(self, pixels: Pixels) -> int:
+        return len(self._frame(b"", np.zeros(0, np.int16), 0, pixels))
 
     def contested(
         self, images: Sequence[Pixels], trials: Sequence[Trial | None]
@@ -89,12 +91,14 @@ class _Rivalry:
         """For which images a classical codec may be of use, (N,)."""
         if not self._demand.fallback:
             return np.zeros(len(images), np.bool_)
-        limits = np.array([self._limit(trial) for trial in trials])
-        hopeless = [
-            cannot_win_batch(np.stack(images[i : i + _CHUNK]), limits[i : i + _CHUNK])
-            for i in range(0, len(images), _CHUNK)
-        ]
-        return ~np.concatenate(hopeless)
+        limits = np.array([self._limit(*pair) for pair in zip(images, trials, strict=True)])
+        may_win = np.ones(len(images), np.bool_)
+        for group in by_shape(images):
+            for start in range(0, len(group), _CHUNK):
+                part = group[start : start + _CHUNK]
+                batch = np.stack([images[i] for i in part])
+                may_win[part] = ~cannot_win_batch(batch, limits[part])
+        return may_win
 
     def settle(
         self, pixels: Pixels, trial: Trial | None, is_contested: bool
@@ -111,25 +115,25 @@ class _Rivalry:
             nearest = min(nearest, (len(rival.stream), rival.mse))
         return QualityUnreachableError(self._demand, *nearest)
 
-    def _limit(self, trial: Trial | None) -> int:
+    def _limit(self, pixels: Pixels, trial: Trial | None) -> int:
         """What a classical payload has to be shorter than to be of use, in bytes."""
         most = self._demand.max_bytes
         if trial is None or (most is None and not trial.meets):
             return _ANY_LENGTH
         if most is not None and trial.meets:
-            return min(most + 1, _ANY_LENGTH) - self._framing
-        return len(trial.stream) - self._framing
+            return min(most + 1, _ANY_LENGTH) - self._framing(pixels)
+        return len(trial.stream) - self._framing(pixels)
 
     def _rival(self, pixels: Pixels, trial: Trial | None) -> Made | None:
         bound, most = self._demand.mse_bound, self._demand.max_bytes
         if bound is None:
             bound = trial.mse if trial is not None and trial.meets else 1.0
-        limit = self._limit(trial)
+        limit = self._limit(pixels, trial)
         if limit < _ANY_LENGTH and not is_of_use(pixels, limit, bound):
             return None
         if most is None:
             return self._of_body(smallest_within_mse(pixels, bound), pixels)
-        return self._of_body(best_within_bytes(pixels, most - self._framing, bound), pixels)
+        return self._of_body(best_within_bytes(pixels, most - self._framing(pixels), bound), pixels)
 
     def _wins(self, rival: Made, trial: Trial | None) -> bool:
         most = self._demand.max_bytes
@@ -158,12 +162,12 @@ class _Rivalry:
             height, width, channels = pixels.shape
             decoded = decode_classical(body.mode, body.payload, (height, width, channels))
         return Made(
-            stream=self._frame(body.payload, decoded, body.mode),
+            stream=self._frame(body.payload, decoded, body.mode, pixels),
             codec=body.codec,
             mse=body.mse,
             reconstruction=decoded if self._reconstruct else None,
         )
 
-    def _frame(self, payload: bytes, decoded: Symbols | Pixels, mode: int) -> bytes:
-        fingerprint = self._codec.fingerprint
-        return pack_frame(payload, decoded, fingerprint, profile=self._profile, mode=mode)
+    def _frame(self, payload: bytes, decoded: Symbols | Pixels, mode: int, pixels: Pixels) -> bytes:
+        size = pixels.shape[:2]
+        return self._codec.pack(payload, decoded, mode, size, profile=self._profile)

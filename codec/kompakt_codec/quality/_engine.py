@@ -1,17 +1,20 @@
 """Who does the work of a search."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from kompakt_codec.codec import Codec, Levels
+from kompakt_codec.codec import Codec, Levels, by_shape
 from kompakt_codec.entropy import Symbols
 from kompakt_codec.frame import Profile
 from kompakt_codec.images import Pixels
 
 _BATCH = 256
+
+Size = tuple[int, int]
+"""Height and width."""
 
 _Array = npt.NDArray[Any]
 _Item = TypeVar("_Item")
@@ -33,11 +36,18 @@ class Engine:
         """The pixels that a decoder makes of symbols."""
         return _in_batches(self.codec.synthesise, symbols, levels)
 
-    def encode(self, symbols: Sequence[Symbols], levels: Levels) -> list[bytes]:
-        """Symbols to frames."""
-        if not symbols:
-            return []
-        return self.codec.encode(np.stack(symbols), levels, profile=self.profile)
+    def encode(
+        self, symbols: Sequence[Symbols], levels: Levels, sizes: Sequence[Size]
+    ) -> list[bytes]:
+        """Symbols of images (height, width) to frames."""
+        frames = [b""] * len(symbols)
+        for members, size in by_size(sizes):
+            batch = np.stack([symbols[i] for i in members])
+            chosen = [levels[i] for i in members]
+            made = self.codec.encode(batch, chosen, size, profile=self.profile)
+            for i, frame in zip(members, made, strict=True):
+                frames[i] = frame
+        return frames
 
     def each(self, function: Callable[[_Item], _Value], items: Iterable[_Item]) -> list[_Value]:
         """Apply a function that may take long to each item."""
@@ -47,8 +57,18 @@ class Engine:
 def _in_batches(
     transform: Callable[[_Array, Levels], _Array], arrays: Sequence[_Array], levels: Levels
 ) -> list[_Array]:
-    made: list[_Array] = []
-    for start in range(0, len(arrays), _BATCH):
-        part = slice(start, start + _BATCH)
-        made.extend(transform(np.stack(arrays[part]), levels[part]))
-    return made
+    made: dict[int, _Array] = {}
+    for group in by_shape(arrays):
+        for start in range(0, len(group), _BATCH):
+            part = group[start : start + _BATCH]
+            batch = np.stack([arrays[i] for i in part])
+            made.update(zip(part, transform(batch, [levels[i] for i in part]), strict=True))
+    return [made[i] for i in range(len(arrays))]
+
+
+def by_size(sizes: Sequence[Size]) -> Iterator[tuple[list[int], Size]]:
+    """The positions of images that have one size, and it."""
+    groups: dict[Size, list[int]] = {}
+    for i, size in enumerate(sizes):
+        groups.setdefault(size, []).append(i)
+    yield from ((members, size) for size, members in groups.items())

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from kompakt_codec.codec import crop_pixels
 from kompakt_codec.entropy import Symbols
 from kompakt_codec.images import Pixels
 from kompakt_codec.metrics import mse
 from kompakt_codec.quality._demand import Demand
-from kompakt_codec.quality._engine import Engine
+from kompakt_codec.quality._engine import Engine, Size
 from kompakt_codec.quality._search import Integers, LevelSearch
 
 GUARD = 2.0**-10
@@ -25,6 +26,8 @@ class Trial:
 
     level: int
     symbols: Symbols
+    size: Size
+    """Height and width of the image."""
     meets: bool = True
     stream: bytes = b""
     mse: float = math.nan
@@ -39,6 +42,7 @@ class ModelTrials:
     ) -> None:
         self._engine = engine
         self._images = images
+        self._sizes = [(image.shape[0], image.shape[1]) for image in images]
         self._demand = demand
         self._bound = demand.mse_bound
         self._keep_decoded = keep_decoded
@@ -70,7 +74,9 @@ class ModelTrials:
         level = self._demand.level
         level = self._engine.codec.header.default_level if level is None else level
         symbols = self._engine.analyse(self._images, [level] * len(self._images))
-        self.best = [Trial(level=level, symbols=one) for one in symbols]
+        self.best = [
+            Trial(level=level, symbols=one, size=self._sizes[i]) for i, one in enumerate(symbols)
+        ]
 
     def _search(self) -> None:
         finest = self._demand.max_bytes is not None
@@ -89,8 +95,8 @@ class ModelTrials:
         """Trials in which what is bounded was measured."""
         symbols = self._engine.analyse([self._images[i] for i in images], levels.tolist())
         trials = [
-            Trial(level=level, symbols=one)
-            for level, one in zip(levels.tolist(), symbols, strict=True)
+            Trial(level=level, symbols=one, size=self._sizes[i])
+            for i, level, one in zip(images, levels.tolist(), symbols, strict=True)
         ]
         if self._bound is None:
             most = self._demand.max_bytes or 0
@@ -113,12 +119,14 @@ class ModelTrials:
 
     def _encoded(self, trials: Sequence[Trial]) -> list[Trial]:
         levels = [trial.level for trial in trials]
-        streams = self._engine.encode([trial.symbols for trial in trials], levels)
+        sizes = [trial.size for trial in trials]
+        streams = self._engine.encode([trial.symbols for trial in trials], levels, sizes)
         return [replace(t, stream=stream) for t, stream in zip(trials, streams, strict=True)]
 
     def _measured(self, images: Integers | Sequence[int], trials: Sequence[Trial]) -> list[Trial]:
         levels = [trial.level for trial in trials]
-        decoded = self._engine.synthesise([trial.symbols for trial in trials], levels)
+        full = self._engine.synthesise([trial.symbols for trial in trials], levels)
+        decoded = [crop_pixels(one, t.size) for one, t in zip(full, trials, strict=True)]
         return [
             replace(
                 trial,

@@ -1,0 +1,304 @@
+"""The entropy path of the hyperprior: side information, then latents group by group.
+
+``HyperEntropy`` codes z by static tables, and each latent by a mean and a scale that exact integer
+networks choose from z and the groups of channels before (docs/format.md, "Hyperprior payload").
+"""
+
+import hashlib
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING, Self
+
+import constriction
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from kompakt_codec.entropy import (
+    LatentShape,
+    Payloads,
+    Symbols,
+    TableEntropy,
+    open_payload,
+    tensor_array,
+    terminate,
+)
+from kompakt_codec.errors import CheckpointError, CorruptStreamError, StreamError
+from kompakt_codec.integer import (
+    ACTIVATION_BITS,
+    ACTIVATION_LIMIT,
+    PARAMETER_BITS,
+    WEIGHT_BITS,
+    Floats,
+    Integers,
+    Lookup,
+    rectify,
+    round_shift,
+)
+from kompakt_codec.integer_conv import IntegerConv, shuffle
+from kompakt_codec.residual_coder import MAX_SYMBOL, ResidualTables
+
+if TYPE_CHECKING:
+    from kompakt_codec.models import HyperPrior
+
+MAX_SIDE_CHANNELS = 256
+MAX_UNITS = 512
+MAX_CHANNELS = 1024
+_SUM_BITS = WEIGHT_BITS + ACTIVATION_BITS
+_MEAN_LIMIT = MAX_SYMBOL << PARAMETER_BITS
+_CHUNK_SYMBOLS = 1 << 17
+"""Symbols decoded at a time: what bounds the memory of their networks."""
+
+
+class HyperEntropy:
+    """Codes latents (C, h, w) of any h and w, symbols from -1023 to 1023.
+
+    ``layers`` are the integer convolutions by name, as ``HyperPrior.integer_layers`` names them,
+    ``side`` the tables of z at each level, for a shape (channels, 1, 1). Raises CheckpointError if
+    they do not fit each other.
+    """
+
+    def __init__(
+        self, *, layers: Mapping[str, IntegerConv], side: TableEntropy, lookup: Lookup
+    ) -> None:
+        self.layers, self.side, self.lookup = dict(layers), side, lookup
+        self.bounds = _check(self.layers, side)
+        self.levels = side.levels
+        self.channels = self.bounds[-1]
+        self._tables = ResidualTables(lookup)
+
+    @classmethod
+    def freeze(cls, prior: "HyperPrior", side: TableEntropy) -> Self:
+        """The integers of a trained prior, with the tables of its side information."""
+        layers = {}
+        for name, layer in prior.integer_layers(WEIGHT_BITS).items():
+            scale = 1 << (WEIGHT_BITS if _sees_symbols(name) else _SUM_BITS)
+            layers[name] = IntegerConv(
+                weight=layer.weight,
+                shifts=np.rint(layer.shifts * scale).astype(np.int64),
+                largest_input=_largest_input(name),
+            )
+        return cls(layers=layers, side=side, lookup=Lookup.make())
+
+    @cached_property
+    def fingerprint(self) -> bytes:
+        """SHA-256 of the entropy path, 32 bytes (docs/format.md, "Fingerprint")."""
+        digest = hashlib.sha256(b"kompakt entropy path 4\0")
+        digest.update(struct.pack("<2I", self.levels, len(self.bounds) - 1))
+        for name in _names(len(self.bounds) - 1):
+            layer = self.layers[name]
+            digest.update(struct.pack("<3I", *layer.weight.shape[:3]))
+            digest.update(layer.weight.astype("<i2").tobytes())
+            digest.update(layer.shifts.astype("<i8").tobytes())
+        digest.update(self.lookup.exp.astype("<i4").tobytes())
+        digest.update(self.lookup.sigmoid.astype("<i4").tobytes())
+        digest.update(self.side.fingerprint)
+        return digest.digest()
+
+    def clip(self, latents: npt.NDArray[np.float32], levels: Sequence[int]) -> Symbols:
+        """Round latents (N, C, h, w) to the nearest symbols."""
+        del levels
+        return np.clip(np.rint(latents), -MAX_SYMBOL, MAX_SYMBOL).astype(np.int16)
+
+    def side_information(self, symbols: Symbols, levels: Sequence[int]) -> Symbols:
+        """What the encoder sends first of symbols (N, C, h, w): z (N, S, ceil(h/2), ceil(w/2))."""
+        h = _channels_last(symbols)
+        h = rectify(round_shift(self.layers["h_a.0"](h, levels), WEIGHT_BITS - ACTIVATION_BITS))
+        h = rectify(round_shift(self.layers["h_a.1"](h, levels), WEIGHT_BITS))
+        z = round_shift(self.layers["h_a.2"](h, levels), _SUM_BITS)
+        return self.side.clip(z.transpose(0, 3, 1, 2).astype(np.float32), levels)
+
+    def encode(self, symbols: Symbols, levels: Sequence[int]) -> list[bytes]:
+        """Code symbols (N, C, h, w), each image at its level, to payloads."""
+        payloads: list[bytes] = []
+        for start in range(0, len(symbols), _chunk(symbols.shape[1:])):
+            part = slice(start, start + _chunk(symbols.shape[1:]))
+            payloads += self._encode(symbols[part], levels[part])
+        return payloads
+
+    def _encode(self, symbols: Symbols, levels: Sequence[int]) -> list[bytes]:
+        z = self.side_information(symbols, levels)
+        encoders = [constriction.stream.queue.RangeEncoder() for _ in symbols]
+        for encoder, one, level in zip(encoders, z, levels, strict=True):
+            self.side.coder(level).put(encoder, one)
+        features = self._features(z, levels, symbols.shape[2:])
+        y = _channels_last(symbols)
+        for group, (start, stop) in enumerate(pairwise(self.bounds)):
+            means, scales = self._parameters(group, features, y, levels)
+            values = symbols[:, start:stop].reshape(len(symbols), -1).astype(np.int64)
+            for encoder, *numbers in zip(encoders, values, means, scales, strict=True):
+                self._tables.encode(encoder, *numbers)
+        return [terminate(encoder) for encoder in encoders]
+
+    def decode(
+        self, payloads: Payloads, levels: Sequence[int], shape: LatentShape
+    ) -> list[Symbols | StreamError]:
+        """Recover symbols of ``shape`` (C, h, w) from each payload, or the error that it is."""
+        results: list[Symbols | StreamError] = []
+        for start in range(0, len(payloads), _chunk(shape)):
+            part = slice(start, start + _chunk(shape))
+            results += self._decode(payloads[part], levels[part], shape)
+        return results
+
+    def _decode(
+        self, payloads: Payloads, levels: Sequence[int], shape: LatentShape
+    ) -> list[Symbols | StreamError]:
+        limit = max_payload(shape)
+        results: list[Symbols | StreamError | None] = [None] * len(payloads)
+        decoders = []
+        z = np.zeros((len(payloads), *self._side_shape(shape)), np.int16)
+        for i, (payload, level) in enumerate(zip(payloads, levels, strict=True)):
+            decoder = open_payload(payload, limit)
+            decoders.append(decoder)
+            if isinstance(decoder, StreamError):
+                results[i] = decoder
+                continue
+            try:
+                z[i] = self.side.coder(level).take(decoder, z.shape[1:])
+            except CorruptStreamError as exc:
+                results[i] = exc
+        features = self._features(z, levels, shape[1:])
+        y = np.zeros((len(payloads), *shape[1:], shape[0]))
+        for group in range(len(self.bounds) - 1):
+            self._decode_group(group, features, y, levels, decoders, results)
+        symbols = y.transpose(0, 3, 1, 2).astype(np.int16)
+        return [symbols[i] if item is None else item for i, item in enumerate(results)]
+
+    def _decode_group(
+        self,
+        group: int,
+        features: Floats,
+        y: Floats,
+        levels: Sequence[int],
+        decoders: Sequence[constriction.stream.queue.RangeDecoder | StreamError],
+        results: list[Symbols | StreamError | None],
+    ) -> None:
+        start, stop = self.bounds[group : group + 2]
+        means, scales = self._parameters(group, features, y, levels)
+        for i, decoder in enumerate(decoders):
+            if results[i] is not None or isinstance(decoder, StreamError):
+                continue
+            try:
+                values = self._tables.decode(decoder, means[i], scales[i])
+            except (AssertionError, ValueError):
+                results[i] = CorruptStreamError("no symbols lead to this payload")
+                continue
+            rows = values.reshape(stop - start, *y.shape[1:3])
+            y[i, :, :, start:stop] = rows.transpose(1, 2, 0)
+
+    def _features(self, z: Symbols, levels: Sequence[int], size: Sequence[int]) -> Floats:
+        h = shuffle(self.layers["h_s.0"](_channels_last(z), levels), 2)
+        h = rectify(round_shift(h, WEIGHT_BITS - ACTIVATION_BITS))
+        return self.layers["h_s.1"](h[:, : size[0], : size[1]], levels)
+
+    def _parameters(
+        self, group: int, features: Floats, y: Floats, levels: Sequence[int]
+    ) -> tuple[Integers, Integers]:
+        """Means and log-scales (N, symbols of the group), in coding order."""
+        if group:
+            known = y[..., : self.bounds[group]]
+            sums = self.layers[f"before.{group - 1}"](known, levels)
+            features = features + sums * (1 << ACTIVATION_BITS)
+        h = rectify(round_shift(features, WEIGHT_BITS))
+        h = rectify(round_shift(self.layers[f"mixed.{group}"](h, levels), WEIGHT_BITS))
+        sums = round_shift(self.layers[f"last.{group}"](h, levels), _SUM_BITS - PARAMETER_BITS)
+        flat = np.clip(sums, -_MEAN_LIMIT, _MEAN_LIMIT).astype(np.int64)
+        means, scales = np.split(flat.transpose(0, 3, 1, 2), 2, axis=1)
+        return means.reshape(len(y), -1), scales.reshape(len(y), -1)
+
+    def _side_shape(self, shape: LatentShape) -> LatentShape:
+        return self.side.shape[0], -(-shape[1] // 2), -(-shape[2] // 2)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """What a checkpoint holds: the layers, the lookup tables and the side's tables."""
+        made = {"exp": torch.from_numpy(self.lookup.exp)}
+        made["sigmoid"] = torch.from_numpy(self.lookup.sigmoid)
+        for name, layer in self.layers.items():
+            made[f"{name}.weight"] = torch.from_numpy(layer.weight)
+            made[f"{name}.shifts"] = torch.from_numpy(layer.shifts)
+        return {**made, **self.side.tensors()}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, torch.Tensor], *, levels: int) -> Self:
+        """The inverse of ``tensors``. Raises CheckpointError."""
+        last = tensors.get("h_a.2.shifts")
+        if last is None or last.ndim != 2 or not last.shape[1]:
+            raise CheckpointError("the hyperprior's layers are not those of a hyperprior")
+        side = TableEntropy.from_tensors(tensors, shape=(last.shape[1], 1, 1), levels=levels)
+        layers = {}
+        for key in tensors:
+            name, _, kind = key.rpartition(".")
+            if kind == "weight":
+                layers[name] = IntegerConv(
+                    weight=tensor_array(tensors, key, torch.int16),
+                    shifts=tensor_array(tensors, f"{name}.shifts", torch.int64),
+                    largest_input=_largest_input(name),
+                )
+        lookup = Lookup(
+            exp=tensor_array(tensors, "exp", torch.int32),
+            sigmoid=tensor_array(tensors, "sigmoid", torch.int32),
+        )
+        return cls(layers=layers, side=side, lookup=lookup)
+
+
+def max_payload(shape: LatentShape) -> int:
+    """Bytes beyond which no encoder's payload for latents of ``shape`` is."""
+    return 16 + 8 * int(np.prod(shape, dtype=np.int64))
+
+
+def _chunk(shape: Sequence[int]) -> int:
+    return max(1, _CHUNK_SYMBOLS // int(np.prod(shape, dtype=np.int64)))
+
+
+def _channels_last(symbols: Symbols) -> Floats:
+    return np.ascontiguousarray(symbols.transpose(0, 2, 3, 1), np.float64)
+
+
+def _sees_symbols(name: str) -> bool:
+    return name in ("h_a.0", "h_s.0") or name.startswith("before.")
+
+
+def _largest_input(name: str) -> int:
+    if name == "h_s.0":
+        return 1 << 15
+    return MAX_SYMBOL if _sees_symbols(name) else ACTIVATION_LIMIT
+
+
+def _names(groups: int) -> Iterator[str]:
+    yield from ("h_a.0", "h_a.1", "h_a.2", "h_s.0", "h_s.1")
+    yield from (f"before.{i}" for i in range(groups - 1))
+    yield from (f"mixed.{i}" for i in range(groups))
+    yield from (f"last.{i}" for i in range(groups))
+
+
+def _check(layers: Mapping[str, IntegerConv], side: TableEntropy) -> list[int]:
+    """Where each group of channels begins and the last ends. Raises CheckpointError."""
+    groups = sum(name.startswith("last.") for name in layers)
+    if not groups or set(layers) != set(_names(groups)):
+        raise CheckpointError("the hyperprior's layers are not those of a hyperprior")
+    outputs = [len(layers[f"last.{i}"].weight) for i in range(groups)]
+    if any(n % 2 or n < 2 for n in outputs):
+        raise CheckpointError("every latent needs a mean and a scale")
+    bounds = [0]
+    for count in outputs:
+        bounds.append(bounds[-1] + count // 2)
+    units, channels, depth = len(layers["h_s.1"].weight), bounds[-1], side.shape[0]
+    if not 1 <= units <= MAX_UNITS or channels > MAX_CHANNELS or depth > MAX_SIDE_CHANNELS:
+        raise CheckpointError("the hyperprior's sizes are out of range")
+    shapes = {
+        "h_a.0": (units, channels, 3, 3),
+        "h_a.1": (units, units, 2, 2),
+        "h_a.2": (depth, units, 1, 1),
+        "h_s.0": (4 * units, depth, 1, 1),
+        "h_s.1": (units, units, 3, 3),
+        **{f"before.{i}": (units, bounds[i + 1], 3, 3) for i in range(groups - 1)},
+        **{f"mixed.{i}": (units, units, 1, 1) for i in range(groups)},
+        **{f"last.{i}": (outputs[i], units, 1, 1) for i in range(groups)},
+    }
+    if {name: layer.weight.shape for name, layer in layers.items()} != shapes:
+        raise CheckpointError("the hyperprior's layers do not fit each other")
+    if any(len(layer.shifts) != side.levels for layer in layers.values()):
+        raise CheckpointError("every level needs its shifts")
+    return bounds
