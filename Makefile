@@ -12,7 +12,7 @@ ifneq ($(wildcard ../shared/data),)
 export KOMPAKT_DATA_DIR ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help setup demo test lint format types proto proto-lint release-contract report build clean distclean
+.PHONY: help setup demo test test-full lint format types proto proto-lint release-contract report build clean distclean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,11 @@ demo: setup  ## Serve the default checkpoints, compress real digits, compare, dr
 
 test: setup lint types  ## Run the whole suite: lint, types, tests
 	$(BIN)/pytest
+
+test-full: setup  ## Hold every promise on all test digits, in about half an hour
+	$(BIN)/pytest -m full tests/full
+	$(BIN)/python -m tests.full.streams write build/streams.npz
+	$(BIN)/python -m tests.full.streams check build/streams.npz
 
 lint: setup proto-lint  ## Check style, import directions and the contract
 	$(BIN)/ruff check .

@@ -10,7 +10,8 @@ from sklearn.datasets import load_digits
 from kompakt_codec.checkpoint import Checkpoint, Measured, Training
 from kompakt_codec.context_coder import ContextEntropy
 from kompakt_codec.entropy import EntropyTables, TableEntropy, frequencies_from_counts
-from kompakt_codec.models import ContextModel, ImageSpec, build_model
+from kompakt_codec.hyper_coder import HyperEntropy
+from kompakt_codec.models import ContextModel, HyperpriorModel, ImageSpec, build_model
 
 DIGIT = ImageSpec(height=28, width=28, channels=1)
 UNTRAINED = Training(dataset="nothing", licence="none", num_images=1, epochs=1, command="untrained")
@@ -55,6 +56,65 @@ def make_checkpoint(
         model=model,
         entropy=TableEntropy([tables]),
         training=UNTRAINED,
+    )
+
+
+def make_label_checkpoint(*, name: str = "tiny-labels") -> Checkpoint:
+    """An untrained conditional model of three classes, made as ``make_checkpoint`` does."""
+    torch.manual_seed(0)
+    config = {"width": 4, "latents": 6, "classes": 3}
+    model = build_model("cvae", DIGIT, config).eval()
+    rng = np.random.default_rng(0)
+    tables = [
+        EntropyTables(
+            shape=model.latent_shape,
+            minimums=[-2] * 6,
+            frequencies=[frequencies_from_counts(rng.integers(1, 1000, 5)) for _ in range(6)],
+        )
+        for _ in range(4)
+    ]
+    return Checkpoint.create(
+        name=name,
+        architecture="cvae",
+        config=config,
+        spec=DIGIT,
+        model=model,
+        entropy=TableEntropy(tables),
+        training=UNTRAINED,
+        labels=("one", "two", "three"),
+    )
+
+
+def make_any_size_checkpoint(
+    *, spec: ImageSpec = DIGIT, levels: int = 3, name: str = "tiny-any"
+) -> Checkpoint:
+    """A hyperprior as it is before training, its weights shaken a little: a block transform."""
+    torch.manual_seed(0)
+    config = {
+        "width": 4,
+        "blocks": 0,
+        "latents": 12 * spec.channels,
+        "side": 4,
+        "units": 8,
+        "groups": 2,
+        "levels": levels,
+    }
+    model = build_model("hyperprior", spec, config).eval()
+    assert isinstance(model, HyperpriorModel)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+    bell = frequencies_from_counts(np.array([1, 9, 99, 999, 99, 9, 1]))
+    side = EntropyTables(shape=(4, 1, 1), minimums=[-3] * 4, frequencies=[bell] * 4)
+    return Checkpoint.create(
+        name=name,
+        architecture="hyperprior",
+        config=config,
+        spec=spec,
+        model=model,
+        entropy=HyperEntropy.freeze(model.prior, TableEntropy([side] * levels)),
+        training=UNTRAINED,
+        default_level=levels // 2,
     )
 
 

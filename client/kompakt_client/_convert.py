@@ -102,6 +102,7 @@ def to_model_info(model: pb.Model) -> ModelInfo:
         measured=_mirror(MeasuredQuality, model.measured) if measured else None,
         training=_mirror(TrainingInfo, model.training) if training else None,
         curve=tuple(_mirror(MeasuredQuality, point) for point in model.curve),
+        labels=tuple(model.labels),
     )
 
 

@@ -158,6 +158,8 @@ class ModelInfo:
     curve: tuple[MeasuredQuality, ...]
     """Its rate and distortion at every level, the coarsest first; empty if there is one level,
     or if they were not measured."""
+    labels: tuple[str, ...]
+    """Of a model conditioned on a label: what its levels from 1 up stand for; level 0 is none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

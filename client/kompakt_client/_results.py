@@ -75,8 +75,7 @@ class Compressed:
     level: int | None = None
     """The model's rate level; None if a classical codec made the payload."""
     latents: npt.NDArray[np.generic] | None = field(default=None, repr=False, compare=False)
-    """The quantised latents, int16, in the model's latent shape; if asked for, and if the
-    model made the payload."""
+    """The quantised latents, int16 (C, h, w); if asked for, and if the model made the payload."""
     reconstruction: npt.NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
     """What the stream decodes to, uint8 HWC; if asked for."""
     mse: float | None = None

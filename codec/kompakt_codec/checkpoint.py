@@ -81,6 +81,8 @@ class Header(_Part):
     levels: int = Field(default=1, ge=1, le=MAX_LEVELS)
     """Rate levels, the coarsest first."""
     default_level: int = Field(default=0, ge=0, lt=MAX_LEVELS)
+    labels: tuple[str, ...] = Field(default=(), strict=False)
+    """Of a model conditioned on labels: what levels 1 and up stand for. Level 0 is no label."""
     entropy: Literal["tables", "context", "hyperprior"] = "tables"
     """What the entropy path is made of."""
     weights: Literal["float32", "float16"] = "float32"
@@ -124,6 +126,7 @@ class Checkpoint:
         entropy: EntropyModel,
         training: Training,
         default_level: int = 0,
+        labels: tuple[str, ...] = (),
         weights: Literal["float32", "float16"] = "float32",
         measured: Measured | None = None,
         curve: tuple[Measured, ...] = (),
@@ -144,6 +147,7 @@ class Checkpoint:
             latent_shape=model.latent_shape,
             levels=model.levels,
             default_level=default_level,
+            labels=labels,
             entropy=_ENTROPY_KINDS[type(entropy)],
             weights=weights,
             fingerprint=entropy.fingerprint.hex(),
@@ -196,6 +200,8 @@ class Checkpoint:
             raise CheckpointError(f"the entropy path is for {entropy.channels} channels of latents")
         if header.latent_shape != model.latent_shape or len(header.curve) not in (0, header.levels):
             raise CheckpointError("the header has another latent_shape or curve than the model")
+        if len(header.labels) not in (0, header.levels - 1):
+            raise CheckpointError("every level above 0 needs its label")
         if not model.levels == entropy.levels == header.levels > header.default_level:
             raise CheckpointError("the entropy path has other rate levels than the model")
         if entropy.fingerprint.hex() != header.fingerprint:

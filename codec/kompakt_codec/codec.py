@@ -6,6 +6,7 @@ They meet in integer symbols, so what a stream says does not depend on the batch
 number of threads that decodes it.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -22,6 +23,7 @@ from kompakt_codec.errors import (
     ModelMismatchError,
     StreamError,
     UnsupportedVersionError,
+    WrongSizeError,
 )
 from kompakt_codec.frame import (
     FINGERPRINT_PREFIX_BYTES,
@@ -75,6 +77,24 @@ class Codec:
             return SizeRange(least=(MIN_SIDE, MIN_SIDE), most=(MAX_SIDE, MAX_SIDE))
         return SizeRange(least=self._own_size, most=self._own_size)
 
+    def wrong_size(self, shape: Sequence[int]) -> WrongSizeError:
+        """The error of an image (height, width, channels) that it does not accept."""
+        return WrongSizeError(
+            f"got {_by(shape)} (height x width x channels), accepted: {self.describe_sizes()}"
+        )
+
+    def describe_sizes(self) -> str:
+        """What it accepts in words: "28x28x1", or "8x8x3 to 1024x1024x3"."""
+        ends = self.sizes.least, self.sizes.most
+        return " to ".join(dict.fromkeys(_by((*end, self.header.channels)) for end in ends))
+
+    def require_accepted(self, images: Sequence[Pixels]) -> None:
+        """Raise WrongSizeError for the first image (height, width, channels) of another shape."""
+        for image in images:
+            height, width, channels = image.shape
+            if (height, width) not in self.sizes or channels != self.header.channels:
+                raise self.wrong_size(image.shape)
+
     @property
     def levels(self) -> int:
         """How many rate levels it has: 0, the coarsest, to levels - 1."""
@@ -85,17 +105,20 @@ class Codec:
         images: Sequence[Pixels],
         *,
         profile: Profile = Profile.FILE,
-        level: int | None = None,
+        level: int | Levels | None = None,
     ) -> list[bytes]:
         """Compress uint8 images (height, width, channels) of accepted sizes to frames.
 
-        ``level`` is the rate level of all of them; the model's default if it is None.
+        ``level`` is the rate level of all of them, or of each; the model's default if it is None.
+        Raises WrongSizeError.
         """
+        self.require_accepted(images)
         level = self.header.default_level if level is None else level
+        chosen = [level] * len(images) if isinstance(level, int) else level
         frames = [b""] * len(images)
         for members in by_shape(images):
             batch = np.stack([images[i] for i in members])
-            levels = [level] * len(members)
+            levels = [chosen[i] for i in members]
             symbols = self.analyse(batch, levels)
             made = self.encode(symbols, levels, batch.shape[1:3], profile=profile)
             for i, frame in zip(members, made, strict=True):
@@ -179,6 +202,11 @@ class Codec:
         """The (height, width) of a frame's image: its own, or the one that needs no writing."""
         return frame.size or self._own_size
 
+    def num_pixels(self, frame: Frame) -> int:
+        """How many a frame's image has; 0 if it says a size that will be refused."""
+        size = self.size_of(frame)
+        return math.prod(size) if size in self.sizes else 0
+
     def decode(self, frames: Sequence[Frame]) -> list[Symbols | StreamError]:
         """Recover and check the symbols (C, h, w) of each frame, or say what is wrong with it.
 
@@ -188,7 +216,7 @@ class Codec:
         rest = [i for i, refusal in enumerate(results) if refusal is None]
         groups: dict[LatentShape, list[int]] = {}
         for i in rest:
-            groups.setdefault(self._latent_shape(frames[i]), []).append(i)
+            groups.setdefault(self.latent_shape(self.size_of(frames[i])), []).append(i)
         for shape, members in groups.items():
             payloads = [frames[i].payload for i in members]
             decoded = self._entropy.decode(payloads, [frames[i].mode for i in members], shape)
@@ -196,8 +224,9 @@ class Codec:
                 results[i] = self._verified(frames[i], item)
         return [item for item in results if item is not None]
 
-    def _latent_shape(self, frame: Frame) -> LatentShape:
-        return self._model.latent_shape_of(self.size_of(frame))
+    def latent_shape(self, size: tuple[int, int]) -> LatentShape:
+        """(C, h, w) of the symbols of an accepted image (height, width)."""
+        return self._model.latent_shape_of(size)
 
     def decode_classical(self, frame: Frame) -> tuple[Pixels, str]:
         """Decode and check a classical frame that names this codec's model.
@@ -222,8 +251,7 @@ class Codec:
             )
         if frame.size is not None and frame.size not in self.sizes:
             return InvalidStreamError(
-                f"a shape of {'x'.join(map(str, frame.size))}, but {self.header.name} accepts "
-                f"{self.sizes}"
+                f"a shape of {_by(frame.size)}, but {self.header.name} accepts {self.sizes}"
             )
         if frame.size == self._own_size:
             return InvalidStreamError("a shape where none is needed")
@@ -264,6 +292,10 @@ def by_shape(arrays: Sequence[npt.NDArray[Any]]) -> list[list[int]]:
     for i, array in enumerate(arrays):
         groups.setdefault(array.shape, []).append(i)
     return list(groups.values())
+
+
+def _by(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
 
 
 def crop_pixels(pixels: Pixels, size: Sequence[int]) -> Pixels:

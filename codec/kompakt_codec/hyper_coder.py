@@ -5,6 +5,7 @@ networks choose from z and the groups of channels before (docs/format.md, "Hyper
 """
 
 import hashlib
+import math
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -145,7 +146,7 @@ class HyperEntropy:
     def _decode(
         self, payloads: Payloads, levels: Sequence[int], shape: LatentShape
     ) -> list[Symbols | StreamError]:
-        limit = max_payload(shape)
+        limit = max_payload(shape, self._side_shape(shape))
         results: list[Symbols | StreamError | None] = [None] * len(payloads)
         decoders = []
         z = np.zeros((len(payloads), *self._side_shape(shape)), np.int16)
@@ -243,9 +244,12 @@ class HyperEntropy:
         return cls(layers=layers, side=side, lookup=lookup)
 
 
-def max_payload(shape: LatentShape) -> int:
-    """Bytes beyond which no encoder's payload for latents of ``shape`` is."""
-    return 16 + 8 * int(np.prod(shape, dtype=np.int64))
+def max_payload(shape: LatentShape, side: LatentShape) -> int:
+    """Bytes beyond which no encoder's payload is, for latents of ``shape`` and z of ``side``.
+
+    A latent takes at most 24 bits and an escape of 21, a number of z at most 24.
+    """
+    return 16 + 8 * math.prod(shape) + 4 * math.prod(side)
 
 
 def _chunk(shape: Sequence[int]) -> int:

@@ -31,8 +31,8 @@ class IntegerConv:
             raise CheckpointError("a convolution has weights (out, in, k, k)")
         if self.kernel not in (1, 2, 3) or self.shifts.ndim != 2:
             raise CheckpointError("a convolution has a kernel of 1 to 3 and shifts (levels, out)")
-        if self.shifts.shape[1] != len(self.weight):
-            raise CheckpointError("a convolution needs a shift for each output")
+        if not len(self.shifts) or self.shifts.shape[1] != len(self.weight):
+            raise CheckpointError("a convolution needs a shift for each level and output")
         if len(self.weight):
             check_exact(self._matrix.T, self.shifts.astype(np.float64), float(self.largest_input))
 

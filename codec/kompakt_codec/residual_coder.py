@@ -15,14 +15,14 @@ import numpy.typing as npt
 
 from kompakt_codec.integer import PARAMETER_BITS, Floats, Integers, Lookup
 
-MIN_LOG_SCALE = -640
-SCALE_STEP = 26
+MIN_LOG_SCALE = -1024
+SCALE_STEP = 32
 NUM_SCALES = 65
 FRACTIONS = 16
 MAX_SYMBOL = 1023
-_REACHES = (2, 4, 8, 16, 32, 64)
-"""How far from the mean's whole part the tables of each class go: 8 scales or more."""
-_CLASS_ENDS = (11, 18, 25, 32, 39, NUM_SCALES)
+_REACHES = (2, 4, 8, 16, 32, 64, 256)
+"""How far from the mean's whole part the tables of each class go: 8 scales, but for the last."""
+_CLASS_ENDS = (21, 27, 33, 38, 44, 49, NUM_SCALES)
 """The scale after the last of each class."""
 _MAX_ESCAPE_BITS = 11
 _BIT = constriction.stream.model.Categorical(np.full(2, float((1 << 23) - 1)), perfect=False)

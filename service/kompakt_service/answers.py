@@ -8,8 +8,8 @@ from kompakt_service.pipeline import Compressed, Decompressed
 from kompakt_service.store import LoadedModel, ModelStore
 
 
-def compress_result(item: Compressed, options: pb.CompressOptions) -> pb.CompressResult:
-    """A compressed image, with what the options ask for."""
+def compress_result(item: Compressed) -> pb.CompressResult:
+    """A compressed image."""
     height, width, channels = item.shape
     made = item.made
     result = pb.CompressResult(
@@ -25,7 +25,7 @@ def compress_result(item: Compressed, options: pb.CompressOptions) -> pb.Compres
         codec=made.codec,
         level=made.level,
     )
-    if options.return_latents and made.symbols is not None:
+    if made.symbols is not None:
         result.latents.CopyFrom(messages.tensor(made.symbols))
     if made.reconstruction is not None:
         result.reconstruction.CopyFrom(messages.raw_image(made.reconstruction))
@@ -69,6 +69,7 @@ def describe_model(model: LoadedModel, store: ModelStore) -> pb.Model:
         is_default=header.name == store.default_name,
         levels=header.levels,
         default_level=header.default_level,
+        labels=header.labels,
         curve=[_measured(point) for point in header.curve],
     )
     if header.measured is not None:

@@ -1,6 +1,5 @@
 """Frames to pixels: a model's by its entropy decoder and the device, classical ones at once."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,7 +26,7 @@ def decode_frames(
     with call.timings.measure("entropy"):
         pixels = attempt(lambda i: codec.decode_classical(frames[i]), classical, call)
     done.update(zip(classical, pixels, strict=True))
-    largest = max((math.prod(codec.size_of(frames[i])) for i in of_model), default=1)
+    largest = max([1, *(codec.num_pixels(frames[i]) for i in of_model)])
     for part in device.batches(largest, len(of_model)):
         done |= _decode_batch(codec, {i: frames[i] for i in of_model[part]}, device, call)
     return [done[i] for i in range(len(frames))]

@@ -125,17 +125,13 @@ def fit_to_codec(pixels: Pixels, codec: Codec, fit: Fit) -> tuple[Pixels, bool]:
 
     Raises WrongSizeError if ``fit`` is REFUSE and they would have to.
     """
-    height, width = codec.sizes.nearest((pixels.shape[0], pixels.shape[1]))
+    size = (pixels.shape[0], pixels.shape[1])
+    if fit is Fit.CONTAIN and (scaled := codec.sizes.scaled(size)) in codec.sizes:
+        size, fit = scaled, Fit.STRETCH  # there is nothing to fill
     try:
-        return fit_image(pixels, height, width, codec.header.channels, fit)
+        return fit_image(pixels, *codec.sizes.nearest(size), codec.header.channels, fit)
     except WrongSizeError as exc:
-        if codec.sizes.is_one:
-            raise
-        got = "x".join(map(str, pixels.shape))
-        accepted = f"{codec.sizes}, {codec.header.channels} channels"
-        raise WrongSizeError(
-            f"got {got} (height x width x channels), accepted: {accepted}"
-        ) from exc
+        raise codec.wrong_size(pixels.shape) from exc
 
 
 def decode_source(image: pb.Image, limits: ImageLimits, fit: Fit) -> tuple[Pixels, bool]:
@@ -213,4 +209,4 @@ def _duration(seconds: float) -> duration_pb2.Duration:
 
 def describe_sizes(codecs: Iterable[Codec]) -> str:
     """The accepted sizes in words, for errors."""
-    return ", ".join(sorted({f"{codec.sizes}x{codec.header.channels}" for codec in codecs}))
+    return ", ".join(sorted({codec.describe_sizes() for codec in codecs}))

@@ -5,8 +5,8 @@ never holds up its neighbours.
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from kompakt.v1 import compression_pb2 as pb
 from kompakt_codec.codec import Codec
@@ -23,6 +23,11 @@ from kompakt_service.errors import CallError, ItemError, ServiceError
 from kompakt_service.messages import read_image, write_image
 from kompakt_service.metrics import Metrics
 from kompakt_service.store import LoadedModel, ModelStore
+
+_PART_BYTES = 1 << 24
+"""Of pixels: a request is worked on in parts of little more."""
+
+_Read = tuple[Pixels, bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,21 +78,41 @@ class Pipeline:
         profile: Profile,
         fit: Fit,
         reconstruct: bool,
+        latents: bool,
     ) -> list[Compressed | ItemError]:
-        """Compress images with one model; each item's result or error, in order."""
-        codec = model.codec
-        with call.timings.measure("image"):
-            read = attempt(lambda image: read_image(image, codec, fit, self.limits), images, call)
-        sound = [item for item in read if isinstance(item, tuple)]
-        if reconstruct:
-            self.check_answer(pixels.size for pixels, _ in sound)
-        engine = CallEngine(codec, profile, self.device, call)
-        made = iter(compress_to(engine, [p for p, _ in sound], demand, reconstruct=reconstruct))
-        results = [
-            _compressed(next(made), *item) if isinstance(item, tuple) else item for item in read
-        ]
+        """Compress images with one model; each item's result or error, in order.
+
+        Only with ``latents`` do the results keep the symbols. Raises CallError.
+        """
+        engine = CallEngine(model.codec, profile, self.device, call)
+        results: list[Compressed | ItemError] = []
+        answer_bytes: list[int] = []
+        for read in self._read(images, model.codec, fit, call):
+            sound = [item[0] for item in read if isinstance(item, tuple)]
+            answer_bytes += [_answer_bytes(p, model.codec, reconstruct, latents) for p in sound]
+            self.check_answer(answer_bytes)
+            made = iter(compress_to(engine, sound, demand, reconstruct=reconstruct))
+            results += [
+                _compressed(next(made), *item, latents=latents) if isinstance(item, tuple) else item
+                for item in read
+            ]
         self._observe("compress", model.name, results, call.timings)
         return results
+
+    def _read(
+        self, images: Sequence[pb.Image], codec: Codec, fit: Fit, call: Call
+    ) -> Iterator[list[_Read | ItemError]]:
+        """Images' pixels, in parts that bound the memory of a request's."""
+        part: list[_Read | ItemError] = []
+        num_bytes = 0
+        for image in images:
+            with call.timings.measure("image"):
+                part += attempt(lambda one: read_image(one, codec, fit, self.limits), [image], call)
+            num_bytes += part[-1][0].size if isinstance(part[-1], tuple) else 0
+            if num_bytes >= _PART_BYTES:
+                yield part
+                part, num_bytes = [], 0
+        yield part
 
     def decompress(
         self,
@@ -158,7 +183,7 @@ class Pipeline:
         if num_bytes > self._max_answer_bytes:
             raise CallError(
                 "TOO_MANY_IMAGES",
-                f"the answer would hold {num_bytes} bytes of pixels, over the limit of "
+                f"the answer would hold {num_bytes} bytes of pixels or latents, over the limit of "
                 f"{self._max_answer_bytes} a message: split the request",
             )
 
@@ -185,16 +210,23 @@ class Pipeline:
 
 
 def _num_samples(codec: Codec, frame: Frame) -> int:
-    """Of a frame's image, as far as the frame says so truly; one that does not will be refused."""
-    return math.prod(codec.size_of(frame)) * codec.header.channels
+    """Of a frame's image, as far as the frame says so truly; one that lies will be refused."""
+    return codec.num_pixels(frame) * codec.header.channels
+
+
+def _answer_bytes(pixels: Pixels, codec: Codec, reconstruct: bool, latents: bool) -> int:
+    size = (pixels.shape[0], pixels.shape[1])
+    num_symbols = math.prod(codec.latent_shape(size)) if latents else 0
+    return pixels.size * reconstruct + 2 * num_symbols
 
 
 def _compressed(
-    made: Made | QualityUnreachableError, pixels: Pixels, fitted: bool
+    made: Made | QualityUnreachableError, pixels: Pixels, fitted: bool, *, latents: bool
 ) -> Compressed | QualityUnreachableError:
     if isinstance(made, QualityUnreachableError):
         return made
-    return Compressed(made=made, shape=_shape(pixels), fitted=fitted)
+    kept = made if latents else replace(made, symbols=None)
+    return Compressed(made=kept, shape=_shape(pixels), fitted=fitted)
 
 
 def _decompressed(

@@ -116,8 +116,9 @@ class CompressionServicer(pb_grpc.CompressionServiceServicer):
             profile=messages.choose(messages.PROFILES, options.profile, "options.profile"),
             fit=messages.choose(messages.FITS, options.fit, "options.fit"),
             reconstruct=options.return_reconstruction,
+            latents=options.return_latents,
         )
-        return model, _converted(items, lambda item: compress_result(item, options))
+        return model, _converted(items, compress_result)
 
     def _decompress(
         self, streams: Sequence[pb.CompressedImage], options: pb.DecompressOptions, call: Call

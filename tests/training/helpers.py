@@ -8,12 +8,13 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from kompakt_codec.images import FileFormat, encode_image
-from kompakt_training.imageset import Images, ImageSet
+from kompakt_training.imageset import Images, ImageSet, Labels
 from kompakt_training.settings import Settings
 
 TINY = {
     "ae": {"width": 4, "latents": 6, "levels": 3},
     "vae": {"width": 4, "latents": 6},
+    "cvae": {"width": 4, "latents": 6, "classes": 3},
     "context": {
         "width": 4,
         "blocks": 0,
@@ -47,13 +48,19 @@ def digits(count: int) -> Images:
 
 
 def digit_set(num_train: int = 200) -> ImageSet:
+    """Digits, with their rest by three as their classes."""
     pixels = digits(num_train + 80)
+    classes = np.resize(load_digits().target % 3, len(pixels)).astype(np.int64)
+    bounds = [num_train, num_train + 40]
+    train, val, test = np.split(pixels, bounds)
+    of_train, of_val, of_test = np.split(classes, bounds)
     return ImageSet(
         name="digits",
         licence="BSD-3-Clause",
-        train=pixels[:num_train],
-        val=pixels[num_train : num_train + 40],
-        test=pixels[num_train + 40 :],
+        train=train,
+        val=val,
+        test=test,
+        labels=Labels(names=("0", "1", "2"), train=of_train, val=of_val, test=of_test),
     )
 
 

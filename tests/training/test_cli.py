@@ -130,8 +130,9 @@ def test_the_model_is_by_the_images_size_where_none_is_named(tmp_path, folder):
     run = tmp_path / "runs/my-digits-context/my-digits-context.safetensors"
     command = Checkpoint.load(run).header.training.command
     assert command.startswith("kompakt train --model context --dataset 'folder:My Digits' ")
-    assert cli.default_model(ImageSpec(height=64, width=64, channels=3)) == "context"
-    assert cli.default_model(ImageSpec(height=64, width=65, channels=3)) == "factorized"
+    assert cli.default_model(ImageSpec(height=32, width=28, channels=1)) == "context"
+    assert cli.default_model(ImageSpec(height=32, width=33, channels=1)) == "hyperprior"
+    assert cli.default_model(ImageSpec(height=28, width=28, channels=3)) == "hyperprior"
 
 
 def test_photographs_of_several_sizes_are_cut_and_the_command_says_how(tmp_path, capsys):

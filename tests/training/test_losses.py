@@ -28,7 +28,7 @@ def test_the_variational_loss_is_a_mean_over_images_of_bce_and_kl():
     mu = torch.tensor([[0.0, 2.0], [0.0, 0.0]])
     log_var = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
 
-    loss = variational_loss(lambda _: VAEOutput(x_hat, mu, log_var), x, 1.0)
+    loss = variational_loss(lambda *_: VAEOutput(x_hat, mu, log_var), x, 1.0)
 
     bce = (3 * math.log(2) - math.log(0.75)) / 2
     kl = 0.5 * (2.0**2 + (math.e - 1 - 1)) / 2
@@ -41,10 +41,14 @@ def test_the_variational_loss_is_a_mean_over_images_of_bce_and_kl():
 def test_every_weight_gets_a_gradient(model):
     torch.manual_seed(0)
     network = build_model(model, ImageSpec(height=8, width=8, channels=1), TINY[model])
+    with torch.no_grad():  # some layers start as zeros, which hides what comes before them
+        for parameter in network.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
     if isinstance(network, RateModel):  # latents that do not all round to 0
         network.gain.log_gain.data.add_(4)
 
-    LOSSES[model](network, torch.rand(4, 1, 8, 8), 1.0).total.backward()
+    labels = torch.arange(64) % 3
+    LOSSES[model](network, torch.rand(64, 1, 8, 8), 1.0, labels).total.backward()
 
     weights = [p for p in network.parameters() if p.ndim > 1]
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in weights)

@@ -149,8 +149,8 @@ def _load_codecs(directory: Path, data: BenchImages, console: Console) -> list[C
             reasons.append(str(exc))
             continue
         header = codec.header
-        if str(header.spec) != data.size:
-            reasons.append(f"{header.name} is for images of {header.spec}")
+        if not _accepts(codec, data):
+            reasons.append(f"{header.name} is for images of {codec.describe_sizes()}")
         elif header.name in codecs:
             raise TrainingError(f"{path}: a second model named {header.name!r}")
         else:
@@ -162,6 +162,11 @@ def _load_codecs(directory: Path, data: BenchImages, console: Console) -> list[C
     for reason in reasons:
         say(console, f"left out: {reason}")
     return list(codecs.values())
+
+
+def _accepts(codec: Codec, data: BenchImages) -> bool:
+    height, width, channels = data.images.shape[1:]
+    return (height, width) in codec.sizes and channels == codec.header.channels
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kompakt_codec.allocator import keep_large_blocks
+from kompakt_codec.models import MIN_SIDE as LEAST_SIDE
 from kompakt_codec.models import MODELS, ImageSpec
 from kompakt_training.data import DATASETS, FOLDER_PREFIX, dataset_name, is_dataset, load_dataset
 from kompakt_training.evaluation import Result
@@ -33,6 +34,7 @@ from kompakt_training.tiles import MAX_SIDE, MIN_SIDE
 _CONFIG_FLAGS = {
     "width": "channels of the transforms' first layer",
     "latents": "numbers that an image becomes",
+    "classes": "labels that a cvae knows",
     "levels": "ae: values that each latent can take, odd; context: rate levels",
     "blocks": "residual blocks in each transform",
     "units": "context: hidden units of the prior for each latent and layer; hyperprior: channels",
@@ -40,7 +42,7 @@ _CONFIG_FLAGS = {
     "groups": "steps in which a hyperprior's channels are coded",
     "components": "logistics in each of the prior's mixtures",
 }
-_MAX_CONTEXT_SIDE = 64
+_MAX_CONTEXT_SIDE = 32
 _DESCRIPTION = "Train a codec on your images and export its checkpoint."
 _RESUME_HINT = "give the same command again to go on after the last whole epoch"
 
@@ -109,8 +111,9 @@ def _dataset(spec: str) -> str:
 
 def default_model(spec: ImageSpec) -> str:
     """The architecture for images of this size, where the command line names none."""
-    is_small = max(spec.height, spec.width) <= _MAX_CONTEXT_SIDE
-    return "context" if is_small else "factorized"
+    is_small = spec.channels == 1 and max(spec.height, spec.width) <= _MAX_CONTEXT_SIDE
+    is_tiny = min(spec.height, spec.width) < LEAST_SIDE
+    return "context" if is_small or is_tiny else "hyperprior"
 
 
 def _train(parser: Parser, args: argparse.Namespace) -> None:
@@ -151,7 +154,7 @@ def _run(parser: Parser, args: argparse.Namespace, images: ImageSet) -> Run:
             dataset=images.name,
             crop=images.crop,
             licence=args.licence,
-            init=args.init and args.init.name,
+            init=args.init and args.init.resolve().name,
         ),
         init=init,
     )

@@ -135,9 +135,11 @@ def front(points: Iterable[Point]) -> list[Point]:
 
 
 def model_curve(codec: Codec, images: Images) -> list[Point]:
-    """Every rate level as embedded frames, the coarsest first."""
+    """Every rate level as embedded frames, the coarsest first; of a conditional model that of no
+    label.
+    """
     points = []
-    for level in range(codec.levels):
+    for level in range(1 if codec.header.labels else codec.levels):
         result = evaluate_codec(codec, images, profile=Profile.EMBEDDED, level=level).result
         point = Point(
             codec=codec.header.name,

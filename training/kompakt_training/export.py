@@ -22,8 +22,9 @@ from kompakt_codec.hyper_coder import HyperEntropy
 from kompakt_codec.models import ContextModel, HyperpriorModel, TransformModel, build_model
 from kompakt_training.errors import TrainingError
 from kompakt_training.evaluation import evaluate_codec
-from kompakt_training.imageset import Images, ImageSet
+from kompakt_training.imageset import Images, ImageSet, LabelNumbers, Labels
 from kompakt_training.loop import run_identity
+from kompakt_training.losses import CONDITIONAL
 from kompakt_training.quantiser import fit_step, symbols_of
 from kompakt_training.recipes import RECIPES
 from kompakt_training.settings import ExportSettings, Settings
@@ -54,7 +55,8 @@ def export_checkpoint(
     """
     model = build_model(settings.model, images.spec, settings.config)
     model.load_state_dict(state.best_weights)
-    entropy = freeze(model.eval(), images.train, step_scale=export.step_scale)
+    labels = images.labels if settings.model in CONDITIONAL else Labels()
+    entropy = freeze(model.eval(), images.train, step_scale=export.step_scale, labels=labels.train)
     training = Training(
         dataset=images.name,
         licence=images.licence,
@@ -63,6 +65,8 @@ def export_checkpoint(
         command=command,
         details=_details(state, settings, images, export, machine),
     )
+
+    middle = 0 if labels.names else default_level(model.levels)
 
     def create(curve: Sequence[Measured]) -> Checkpoint:
         return Checkpoint.create(
@@ -73,13 +77,14 @@ def export_checkpoint(
             model=model,
             entropy=entropy,
             training=training,
-            default_level=default_level(model.levels),
+            default_level=middle,
+            labels=labels.names,
             weights="float16" if RECIPES[settings.model].rate_distortion else "float32",
-            measured=curve[default_level(model.levels)] if curve else None,
+            measured=curve[middle] if curve else None,
             curve=tuple(curve) if len(curve) > 1 else (),
         )
 
-    return create(_measure(Codec(create(())), images))
+    return create(_measure(Codec(create(())), images, labels))
 
 
 def default_level(levels: int) -> int:
@@ -87,8 +92,17 @@ def default_level(levels: int) -> int:
     return levels // 2
 
 
-def freeze(model: TransformModel, images: Images, *, step_scale: float) -> EntropyModel:
-    """Set the model's step, then fix its probabilities by the symbols of ``images``."""
+def freeze(
+    model: TransformModel,
+    images: Images,
+    *,
+    step_scale: float,
+    labels: LabelNumbers | None = None,
+) -> EntropyModel:
+    """Set the model's step, then fix its probabilities by the symbols of ``images``.
+
+    With ``labels`` (N,), the tables of a label are those of its own images.
+    """
     pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
     if isinstance(model, ContextModel):
         reaches = [np.abs(symbols_of(model, pixels, q)).max() for q in range(model.levels)]
@@ -103,10 +117,17 @@ def freeze(model: TransformModel, images: Images, *, step_scale: float) -> Entro
     levels = range(model.levels)
     return TableEntropy(
         [
-            build_tables(symbols_of(model, pixels, level), any_size=model.any_size)
+            build_tables(
+                symbols_of(model, pixels[of_level(labels, level)], level), any_size=model.any_size
+            )
             for level in levels
         ]
     )
+
+
+def of_level(labels: LabelNumbers | None, level: int) -> slice | npt.NDArray[np.bool_]:
+    """Which images a level is for: with ``labels`` (N,), those of its label."""
+    return slice(None) if labels is None or level == 0 else labels == level - 1
 
 
 def _freeze_hyperprior(
@@ -166,13 +187,14 @@ def _count(symbols: npt.NDArray[np.float32], index: int) -> tuple[int, npt.NDArr
     return minimum, counts.astype(np.int64)
 
 
-def _measure(codec: Codec, images: ImageSet) -> list[Measured]:
-    return [_measure_level(codec, images, level) for level in range(codec.levels)]
+def _measure(codec: Codec, images: ImageSet, labels: Labels) -> list[Measured]:
+    return [_measure_level(codec, images, labels, level) for level in range(codec.levels)]
 
 
-def _measure_level(codec: Codec, images: ImageSet, level: int) -> Measured:
+def _measure_level(codec: Codec, images: ImageSet, labels: Labels, level: int) -> Measured:
     profile = Profile.EMBEDDED
-    result = evaluate_codec(codec, images.test, profile=profile, level=level).result
+    test = images.test[of_level(labels.test, level)]
+    result = evaluate_codec(codec, test, profile=profile, level=level).result
     return Measured(
         dataset=f"{images.name} test",
         num_images=result.num_images,

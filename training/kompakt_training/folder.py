@@ -10,7 +10,7 @@ import numpy.typing as npt
 from kompakt_codec.errors import CodecError
 from kompakt_codec.images import DEFAULT_LIMITS, decode_image
 from kompakt_training.errors import TrainingError
-from kompakt_training.imageset import Images, ImageSet
+from kompakt_training.imageset import Images, ImageSet, Labels
 from kompakt_training.tiles import MAX_SIDE, Size, cut, default_side, share
 
 MIN_FOLDER_IMAGES = 20
@@ -32,6 +32,8 @@ class _Source:
     file: Path
     size: Size
     channels: int
+    label: str
+    """The name of the folder's own folder that it lies in, or empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,13 +69,14 @@ def load_folder(
         raise TrainingError(_too_few(path, len(sources), small, survey))
     if not side:
         _refuse_too_much(path, sources)
-    train, val, test = _load_parts(sources, tile, is_cut=side is not None)
+    (train, val, test), numbers = _load_parts(sources, tile, is_cut=side is not None)
     return ImageSet(
         name=name,
         licence=licence or "not stated",
         train=train,
         val=val,
         test=test,
+        labels=_labels(sources, numbers),
         num_skipped=survey.num_skipped,
         crop=side,
         num_sources=len(sources),
@@ -91,7 +94,9 @@ def _survey(path: Path) -> _Survey:
             num_skipped += 1
             reason = reason or f"{file.name}: {exc}"
             continue
-        sources.append(_Source(file=file, size=(height, width), channels=channels))
+        parts = file.relative_to(path).parts
+        label = parts[0] if len(parts) > 1 else ""
+        sources.append(_Source(file=file, size=(height, width), channels=channels, label=label))
     return _Survey(sources=sources, num_skipped=num_skipped, reason=reason)
 
 
@@ -125,23 +130,43 @@ def _channels(sources: Sequence[_Source]) -> int:
     return max(source.channels for source in sources)
 
 
-def _load_parts(sources: Sequence[_Source], tile: Size, *, is_cut: bool) -> list[Images]:
-    """The training, the validation and the test part, (N, *tile, channels) each."""
+def _labels(sources: Sequence[_Source], numbers: Sequence[Indices]) -> Labels:
+    """Each tile's class, where every image lies in a folder of its class."""
+    names = sorted({source.label for source in sources})
+    if len(names) < 2 or not names[0]:
+        return Labels()
+    classes = np.array([names.index(source.label) for source in sources], np.int64)
+    train, val, test = (classes[part] for part in numbers)
+    return Labels(names=tuple(names), train=train, val=val, test=test)
+
+
+def _load_parts(
+    sources: Sequence[_Source], tile: Size, *, is_cut: bool
+) -> tuple[list[Images], list[Indices]]:
+    """The training, the validation and the test part, (N, *tile, channels) each.
+
+    And of each the indices (N,) of the sources that the tiles are of.
+    """
     channels = _channels(sources)
     most = (MAX_TRAIN_TILES, MAX_HELD_OUT_TILES, MAX_HELD_OUT_TILES)
     held = MAX_FOLDER_BYTES // (tile[0] * tile[1] * channels)
-    parts = []
+    parts, numbers = [], []
     for part, count in zip(_split(len(sources)), most, strict=True):
         limit = min(count, held * count // sum(most)) if is_cut else len(part)
-        parts.append(_load(sources, part, tile, channels, limit=limit))
-    return parts
+        counts = share([sources[i].size for i in part], tile, limit=limit)
+        parts.append(_load(sources, part, counts, tile, channels))
+        numbers.append(np.repeat(part, counts))
+    return parts, numbers
 
 
 def _load(
-    sources: Sequence[_Source], part: Indices, tile: Size, channels: int, *, limit: int
+    sources: Sequence[_Source],
+    part: Indices,
+    counts: Sequence[int],
+    tile: Size,
+    channels: int,
 ) -> Images:
-    """The tiles of a part's images, which are read one at a time."""
-    counts = share([sources[i].size for i in part], tile, limit=limit)
+    """So many tiles of each of a part's images, which are read one at a time."""
     tiles = np.empty((sum(counts), *tile, channels), np.uint8)
     end = 0
     for index, count in zip(part.tolist(), counts, strict=True):

@@ -61,8 +61,8 @@ def _page(study: Study, models: Path) -> str:
 
 
 def _spec(study: Study) -> str:
-    header = study.codec.header
-    return f"{'RGB' if header.channels == 3 else 'grey'} images of {header.height}x{header.width}"
+    kind = "RGB" if study.codec.header.channels == 3 else "grey"
+    return f"{kind} images of {study.codec.sizes}"
 
 
 def _subtitle(study: Study) -> str:

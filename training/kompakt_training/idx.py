@@ -3,6 +3,7 @@
 import gzip
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,34 @@ MAX_IDX_BYTES = 1 << 29
 _MAGIC_UINT8_3D = b"\0\0\x08\x03"
 _GZIP_MAGIC = b"\x1f\x8b"
 _HEADER_BYTES = 16
+_MAGIC_UINT8_1D = b"\0\0\x08\x01"
+_LABELS_HEADER_BYTES = 8
 
 
 def read_idx_images(path: Path) -> npt.NDArray[np.uint8]:
     """Read a file of grey images, uint8 (N, height, width). Raises TrainingError."""
+    return _read(path, parse_idx_images)
+
+
+def read_idx_labels(path: Path) -> npt.NDArray[np.uint8]:
+    """Read a file of labels, uint8 (N,). Raises TrainingError."""
+    return _read(path, parse_idx_labels)
+
+
+def parse_idx_labels(data: bytes) -> npt.NDArray[np.uint8]:
+    """Take unpacked idx data apart, uint8 (N,). Raises TrainingError."""
+    if len(data) < _LABELS_HEADER_BYTES or not data.startswith(_MAGIC_UINT8_1D):
+        raise TrainingError("not an idx file of uint8 labels")
+    (count,) = struct.unpack_from(">I", data, 4)
+    if len(data) - _LABELS_HEADER_BYTES != count:
+        raise TrainingError(
+            f"an idx file with {len(data) - _LABELS_HEADER_BYTES} labels where its header says "
+            f"{count}"
+        )
+    return np.frombuffer(data, np.uint8, offset=_LABELS_HEADER_BYTES).copy()
+
+
+def _read(path: Path, parse: Callable[[bytes], npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
     try:
         with path.open("rb") as file:
             zipped = file.read(2) == _GZIP_MAGIC
@@ -27,7 +52,7 @@ def read_idx_images(path: Path) -> npt.NDArray[np.uint8]:
     except (EOFError, gzip.BadGzipFile, zlib.error) as exc:
         raise TrainingError(f"{path}: a damaged gzip file: {exc}; get it again") from exc
     try:
-        return parse_idx_images(data)
+        return parse(data)
     except TrainingError as exc:
         raise TrainingError(f"{path}: {exc}; get it again") from exc
 

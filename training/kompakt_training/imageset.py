@@ -1,7 +1,7 @@
 """Images in three parts: to train on, to choose by, and to report on."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -10,6 +10,17 @@ import numpy.typing as npt
 from kompakt_codec.models import ImageSpec
 
 Images = npt.NDArray[np.uint8]
+LabelNumbers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """Each image's class, an index (N,) into ``names``, of the three parts; None without any."""
+
+    names: tuple[str, ...] = ()
+    train: LabelNumbers | None = None
+    val: LabelNumbers | None = None
+    test: LabelNumbers | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +37,7 @@ class ImageSet:
     train: Images
     val: Images
     test: Images
+    labels: Labels = field(default_factory=Labels)
     num_skipped: int = 0
     """Files of a folder that are not images."""
     crop: int | None = None

@@ -12,11 +12,11 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from kompakt_codec.metrics import psnr_db
-from kompakt_codec.models import TransformModel, build_model
+from kompakt_codec.models import MIN_SIDE, MODELS, TransformModel, build_model
 from kompakt_codec.precision import reduced_precision
 from kompakt_training.errors import TrainingError
-from kompakt_training.imageset import Images, ImageSet
-from kompakt_training.losses import LOSSES, Loss
+from kompakt_training.imageset import Images, ImageSet, LabelNumbers
+from kompakt_training.losses import CONDITIONAL, LOSSES, Loss
 from kompakt_training.quantiser import fit_step, rounded_mse, to_unit, unit_batches
 from kompakt_training.recipes import RECIPES
 from kompakt_training.settings import Settings, flag
@@ -54,6 +54,12 @@ class Trainer:
         self.settings = settings
         self.device = device
         self.state = TrainingState(settings=run_identity(settings, images))
+        _require_size(images, settings.model)
+        if settings.model in CONDITIONAL:
+            require_labels(images, settings.config["classes"])
+        self._labels = [
+            _label_tensor(part, device) for part in (images.labels.train, images.labels.val)
+        ]
         self._train = _on_device(images.train, device)
         self._val = _on_device(images.val, device)
         self._batch_size = min(settings.batch_size, len(self._train))
@@ -135,9 +141,10 @@ class Trainer:
             self._optimizer.param_groups[0]["lr"] = rate
             indices = order[step * self._batch_size : (step + 1) * self._batch_size]
             progress = (first_step + step) / num_steps
+            labels = None if self._labels[0] is None else self._labels[0][indices]
             with self._precision:
                 batch = to_unit(self._train[indices])
-                loss = LOSSES[self.settings.model](self.model, batch, progress)
+                loss = LOSSES[self.settings.model](self.model, batch, progress, labels)
             self._optimizer.zero_grad()
             loss.total.backward()  # type: ignore[no-untyped-call]
             if self._average is not None:
@@ -152,11 +159,16 @@ class Trainer:
     @torch.no_grad()
     def _validate(self) -> tuple[float, float]:
         model = self._averaged().eval()
-        total = 0.0
+        total, start = 0.0, 0
         for x in unit_batches(self._val):
-            total += LOSSES[self.settings.model](model, x, 1.0).total.item() * len(x)
+            labels = None if self._labels[1] is None else self._labels[1][start : start + len(x)]
+            start += len(x)
+            total += LOSSES[self.settings.model](model, x, 1.0, labels).total.item() * len(x)
         fit_step(model, self._val)
-        return total / len(self._val), rounded_mse(model, self._val)
+        levels = None
+        if self.settings.model in CONDITIONAL and self._labels[1] is not None:
+            levels = self._labels[1] + 1
+        return total / len(self._val), rounded_mse(model, self._val, levels)
 
     def _averaged(self) -> TransformModel:
         """The model that validation and the checkpoint are of."""
@@ -230,12 +242,14 @@ def _refuse_other_run(
     theirs: Mapping[str, str | int | float],
     ours: Mapping[str, str | int | float],
 ) -> None:
-    for key, value in ours.items():
-        if theirs.get(key) == value:
+    for key in {**ours, "init": ""}:
+        if theirs.get(key, "") == ours.get(key, ""):
             continue
-        what = f"{flag(key)} {theirs.get(key)}, not {value}"
+        what = f"{flag(key)} {theirs.get(key)}, not {ours.get(key)}"
         if key == "images_sha256":
             what = "other images"
+        if key == "init":
+            what = "another --init"
         raise TrainingError(
             f"{path.parent} holds a run with {what}: give the same settings or another --out, "
             "or start again (train --no-resume, report --retrain)"
@@ -245,6 +259,27 @@ def _refuse_other_run(
 def _on_device(images: Images, device: torch.device) -> torch.Tensor:
     channels_first = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
     return torch.from_numpy(channels_first).to(device)
+
+
+def _require_size(images: ImageSet, model: str) -> None:
+    spec = images.spec
+    if MODELS[model].any_size and min(spec.height, spec.width) < MIN_SIDE:
+        raise TrainingError(
+            f"--model {model} is for images from {MIN_SIDE}x{MIN_SIDE} on, not {spec}: take another"
+        )
+
+
+def require_labels(images: ImageSet, classes: int) -> None:
+    """Raise TrainingError unless the images have labels of so many classes."""
+    if len(images.labels.names) != classes:
+        raise TrainingError(
+            f"{images.name} has {len(images.labels.names)} classes, the model {classes}: a folder "
+            "needs one subfolder for each class, and --classes says how many"
+        )
+
+
+def _label_tensor(labels: LabelNumbers | None, device: torch.device) -> torch.Tensor | None:
+    return None if labels is None else torch.from_numpy(labels).to(device)
 
 
 def _accumulate(sums: dict[str, torch.Tensor], loss: Loss) -> None:

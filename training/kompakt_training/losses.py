@@ -9,12 +9,13 @@ from torch.nn import functional
 
 from kompakt_codec.models import (
     Autoencoder,
+    ConditionalVAE,
     RateModel,
     VariationalAutoencoder,
     distortion_weights,
 )
 
-_RATE_WARM_UP = 0.05
+_HIDDEN_LABELS = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,36 +26,60 @@ class Loss:
     parts: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
-def autoencoder_loss(model: Autoencoder, x: torch.Tensor, progress: float) -> Loss:
+def autoencoder_loss(
+    model: Autoencoder, x: torch.Tensor, progress: float, labels: torch.Tensor | None = None
+) -> Loss:
     """Mean squared error over the pixels of images x in [0, 1] (Theis et al. 2017, section 2).
 
     It is the distortion alone: the rate is bounded by the bottleneck.
     """
-    del progress
+    del progress, labels
     return Loss(total=functional.mse_loss(model(x), x))
 
 
-def variational_loss(model: VariationalAutoencoder, x: torch.Tensor, progress: float) -> Loss:
+def variational_loss(
+    model: VariationalAutoencoder,
+    x: torch.Tensor,
+    progress: float,
+    labels: torch.Tensor | None = None,
+) -> Loss:
     """The negative evidence lower bound in nats an image (Kingma & Welling 2014, appendices B, C).
 
     Binary cross-entropy summed over pixels plus the KL divergence of N(mu, diag(exp(log_var))) from
-    N(0, I).
+    N(0, I). A conditional model sees the images' levels ``labels``, int64 (N,).
     """
     del progress
-    x_hat, mu, log_var = model(x)
+    x_hat, mu, log_var = model(x, labels)
     bce = functional.binary_cross_entropy(x_hat, x, reduction="sum") / len(x)
     kl = -0.5 * (1 + log_var - mu**2 - log_var.exp()).sum() / len(x)
     return Loss(total=bce + kl, parts={"bce": bce, "kl": kl})
 
 
-def rate_distortion_loss(model: RateModel, x: torch.Tensor, progress: float) -> Loss:
+def conditional_loss(
+    model: ConditionalVAE, x: torch.Tensor, progress: float, labels: torch.Tensor | None = None
+) -> Loss:
+    """``variational_loss`` with the images' classes ``labels``, int64 (N,), a fifth of them hidden.
+
+    So one model serves images with a label and without. In evaluation all labels are seen.
+    """
+    assert labels is not None
+    level = labels + 1
+    if model.training:
+        level = torch.where(torch.rand(len(x), device=x.device) < _HIDDEN_LABELS, 0, level)
+    return variational_loss(model, x, progress, level)
+
+
+def rate_distortion_loss(
+    model: RateModel, x: torch.Tensor, progress: float, labels: torch.Tensor | None = None
+) -> Loss:
     """Bits plus weighted squared error, each summed over an image, at a level drawn for each.
 
     R + lambda D (Ballé et al. 2017, equation 2), divided by sqrt(lambda) so that no level drowns
-    the others. The rate's weight rises over the first twentieth of the run (``progress`` 0 to 1):
-    without that the latents collapse before they carry anything. In evaluation each image's level
-    is its position's, and all of the rate counts.
+    the others. The rate's weight rises over the first part of the run (``progress`` 0 to 1), since
+    latents of untrained transforms would collapse before they carry anything. In evaluation each
+    image's level is its position's, and all of the rate counts.
     """
+    del labels
     if model.training:
         level = torch.randint(model.levels, (len(x),), device=x.device)
     else:
@@ -62,15 +87,16 @@ def rate_distortion_loss(model: RateModel, x: torch.Tensor, progress: float) -> 
     x_hat, bits = model(x, level)
     error = (x_hat.float() - x).square().flatten(1).sum(1)
     weight = distortion_weights(model.levels).to(x.device)[level]
-    warm_up = 0.05 + 0.95 * min(1.0, progress / _RATE_WARM_UP) if model.training else 1.0
+    warm_up = 0.05 + 0.95 * min(1.0, progress / model.rate_warm_up) if model.training else 1.0
     total = (warm_up * bits + weight * error) / weight.sqrt()
     parts = {"bits": bits.mean(), "mse": error.mean() / x[0].numel()}
     return Loss(total=total.mean(), parts=parts)
 
 
-LOSSES: dict[str, Callable[[Any, torch.Tensor, float], Loss]] = {
+LOSSES: dict[str, Callable[[Any, torch.Tensor, float, torch.Tensor | None], Loss]] = {
     "ae": autoencoder_loss,
     "vae": variational_loss,
+    "cvae": conditional_loss,
     "context": rate_distortion_loss,
     "factorized": rate_distortion_loss,
     "hyperprior": rate_distortion_loss,
@@ -79,7 +105,11 @@ LOSSES: dict[str, Callable[[Any, torch.Tensor, float], Loss]] = {
 LOSS_LABELS: dict[str, str] = {
     "ae": "mean squared error",
     "vae": "BCE + KL, nats an image",
+    "cvae": "BCE + KL, nats an image",
     "context": "rate + distortion",
     "factorized": "rate + distortion",
     "hyperprior": "rate + distortion",
 }
+
+CONDITIONAL = ("cvae",)
+"""The architectures whose training needs labels."""

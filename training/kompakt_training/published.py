@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
+import numpy as np
+
 from kompakt_training.errors import TrainingError
-from kompakt_training.idx import read_idx_images
-from kompakt_training.imageset import Images, ImageSet
+from kompakt_training.idx import read_idx_images, read_idx_labels
+from kompakt_training.imageset import Images, ImageSet, Labels
 
 DATA_DIR_VARIABLE = "KOMPAKT_DATA_DIR"
 NUM_VAL_IMAGES = 5000
@@ -61,6 +63,26 @@ def load_published(name: str, data_dir: Path | None) -> ImageSet:
     return ImageSet(
         name=name,
         licence=PUBLISHED[name].licence,
+        train=train[:-NUM_VAL_IMAGES],
+        val=train[-NUM_VAL_IMAGES:],
+        test=test,
+        labels=_labels(train_file, test_file, counts=(len(train), len(test))),
+    )
+
+
+def _labels(train_file: Path, test_file: Path, *, counts: tuple[int, int]) -> Labels:
+    """Those of the files beside the images', if they lie there."""
+    files = [
+        f.with_name(f.name.replace("images", "labels").replace("idx3", "idx1"))
+        for f in (train_file, test_file)
+    ]
+    if not all(file.is_file() for file in files):
+        return Labels()
+    train, test = (read_idx_labels(file).astype(np.int64) for file in files)
+    if (len(train), len(test)) != counts:
+        raise TrainingError(f"{files[0].parent} has another number of labels than of images")
+    return Labels(
+        names=tuple(str(n) for n in range(int(train.max()) + 1)),
         train=train[:-NUM_VAL_IMAGES],
         val=train[-NUM_VAL_IMAGES:],
         test=test,

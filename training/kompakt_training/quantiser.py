@@ -40,14 +40,20 @@ def fit_step(model: TransformModel, pixels: torch.Tensor, scale: float = 1.0) ->
 
 
 @torch.inference_mode()
-def rounded_mse(model: TransformModel, pixels: torch.Tensor) -> float:
+def rounded_mse(
+    model: TransformModel, pixels: torch.Tensor, levels: torch.Tensor | None = None
+) -> float:
     """Pooled MSE on [0, 1] of images rebuilt from rounded latents, themselves rounded to 8 bits.
 
-    Each image's rate level is its position's, so that all levels have their share.
+    Each image's rate level is given by ``levels``, int64 (N,), else by its position, so that all
+    levels have their share.
     """
-    total = 0.0
+    if levels is None:
+        levels = torch.arange(len(pixels), device=pixels.device) % model.levels
+    total, start = 0.0, 0
     for x in unit_batches(pixels):
-        level = torch.arange(len(x), device=x.device) % model.levels
+        level = levels[start : start + len(x)]
+        start += len(x)
         x_hat = model.synthesise(torch.round(model.analyse(x, level)), level)
         x_hat = crop(x_hat, x.shape[2:])
         x_hat = x_hat.mul(255).round_().clamp_(0, 255).div_(255)

@@ -30,6 +30,12 @@ RECIPES: dict[str, Recipe] = {
         batch_size=128,
         learning_rate=3e-3,
     ),
+    "cvae": Recipe(
+        config={"width": 32, "latents": 24, "classes": 10},
+        epochs=30,
+        batch_size=128,
+        learning_rate=3e-3,
+    ),
     "context": Recipe(
         config={
             "width": 64,
@@ -61,7 +67,7 @@ RECIPES: dict[str, Recipe] = {
             "groups": 4,
             "levels": 13,
         },
-        epochs=40,
+        epochs=35,
         batch_size=64,
         learning_rate=3e-3,
         rate_distortion=True,

@@ -22,6 +22,7 @@ from kompakt_codec.models._hyper import HyperPrior
 from kompakt_codec.models._masked import MaskedPrior
 from kompakt_codec.models.ae import AEConfig, Autoencoder
 from kompakt_codec.models.context import ContextConfig, ContextModel
+from kompakt_codec.models.cvae import ConditionalVAE, CVAEConfig
 from kompakt_codec.models.factorized import FactorizedConfig, FactorizedModel
 from kompakt_codec.models.hyperprior import HyperpriorConfig, HyperpriorModel
 from kompakt_codec.models.vae import VAEConfig, VAEOutput, VariationalAutoencoder
@@ -29,6 +30,7 @@ from kompakt_codec.models.vae import VAEConfig, VAEOutput, VariationalAutoencode
 MODELS: dict[str, type[TransformModel]] = {
     "ae": Autoencoder,
     "vae": VariationalAutoencoder,
+    "cvae": ConditionalVAE,
     "context": ContextModel,
     "factorized": FactorizedModel,
     "hyperprior": HyperpriorModel,
@@ -40,6 +42,8 @@ __all__ = [
     "MODELS",
     "AEConfig",
     "Autoencoder",
+    "CVAEConfig",
+    "ConditionalVAE",
     "ContextConfig",
     "ContextModel",
     "FactorizedConfig",

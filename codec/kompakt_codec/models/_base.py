@@ -63,6 +63,13 @@ class SizeRange:
         )
         return height, width
 
+    def scaled(self, size: tuple[int, int]) -> tuple[int, int]:
+        """A size of the same aspect ratio that is not too large, if possible not too small."""
+        shrink = min(b / n for n, b in zip(size, self.most, strict=True))
+        grow = max(a / n for a, n in zip(self.least, size, strict=True))
+        factor = min(shrink, max(grow, 1))
+        return round(size[0] * factor), round(size[1] * factor)
+
     def __str__(self) -> str:
         least = "x".join(map(str, self.least))
         return least if self.is_one else f"{least} to {'x'.join(map(str, self.most))}"
@@ -159,6 +166,8 @@ class RateModel(TransformModel):
 
     synthesis_state = ("g_s.", "gain.log_inverse")
     training_state = ("prior.",)
+    rate_warm_up: ClassVar[float] = 0.05
+    """The part of a training over which the rate's weight rises."""
 
     def __init__(
         self, spec: ImageSpec, *, g_a: nn.Module, g_s: nn.Module, gain: LevelGain, prior: Prior

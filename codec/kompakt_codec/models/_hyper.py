@@ -27,7 +27,7 @@ from kompakt_codec.models._masked import (
     mixture_bits,
 )
 
-LOG_SCALE_RANGE = (-2.5, 4.0)
+LOG_SCALE_RANGE = (-4.0, 4.0)
 Z_STRIDE = 2
 _INPUT_SCALE = 0.25
 """Of whole numbers where they enter a network."""
@@ -92,9 +92,9 @@ class HyperPrior(Prior):
 
     def side_information(self, y_hat: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """h_a: whole latents to z (N, side, ceil(h/2), ceil(w/2)), before it is rounded."""
-        h = functional.pad(y_hat, (0, y_hat.shape[3] % Z_STRIDE, 0, y_hat.shape[2] % Z_STRIDE))
         first, second, last = self.h_a
-        h = _act(first(h * _INPUT_SCALE, level))
+        h = _act(first(y_hat * _INPUT_SCALE, level))
+        h = functional.pad(h, (0, h.shape[3] % Z_STRIDE, 0, h.shape[2] % Z_STRIDE))
         return last(_act(second(h, level)), level)  # type: ignore[no-any-return]
 
     def features(

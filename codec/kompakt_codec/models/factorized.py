@@ -36,6 +36,7 @@ class FactorizedModel(RateModel):
     """Images (N, channels, height, width) to (N, latents, ceil(h/8), ceil(w/8)) integers."""
 
     any_size = True
+    rate_warm_up = 0.001  # the transforms are a codec from the start
     config_class = FactorizedConfig
 
     def __init__(self, spec: ImageSpec, config: FactorizedConfig) -> None:

@@ -45,6 +45,7 @@ class HyperpriorModel(RateModel):
     """Images (N, channels, height, width) to (N, latents, ceil(h/8), ceil(w/8)) integers."""
 
     any_size = True
+    rate_warm_up = 0.001  # the transforms are a codec from the start
     config_class = HyperpriorConfig
     prior: HyperPrior
 

@@ -9,13 +9,16 @@ the model does not use have a posterior as wide as the prior, round to 0, and co
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 from torch import nn
 
 from kompakt_codec.models._base import ImageSpec, TransformModel
 from kompakt_codec.models._conv import ConvDecoder, ConvEncoder, feature_size
+
+if TYPE_CHECKING:
+    from kompakt_codec.models.cvae import CVAEConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +44,11 @@ class VAEOutput(NamedTuple):
 class VariationalAutoencoder(TransformModel):
     """Images (N, channels, height, width) to (N, latents, 1, 1) integers and back."""
 
-    config_class = VAEConfig
+    config_class: ClassVar[type] = VAEConfig
     synthesis_state = ("g_s.", "step")
     step: torch.Tensor
 
-    def __init__(self, spec: ImageSpec, config: VAEConfig) -> None:
+    def __init__(self, spec: ImageSpec, config: "VAEConfig | CVAEConfig") -> None:
         super().__init__()
         size = (spec.height, spec.width)
         rows, columns = feature_size(size)
@@ -62,24 +65,34 @@ class VariationalAutoencoder(TransformModel):
         if not bool((self.step > 0).all()):
             raise ValueError("steps must be positive")
 
-    def posterior(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def features(self, x: torch.Tensor, level: torch.Tensor | None) -> torch.Tensor:
+        """What the posterior's heads see of images x, (N, features)."""
+        del level
+        return self.g_a(x)  # type: ignore[no-any-return]
+
+    def decoded(self, z: torch.Tensor, level: torch.Tensor | None) -> torch.Tensor:
+        """Images in [0, 1] of latents z (N, latents, 1, 1)."""
+        del level
+        return self.g_s(z)  # type: ignore[no-any-return]
+
+    def posterior(
+        self, x: torch.Tensor, level: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and log-variance of q(z | x), each (N, latents)."""
-        features = self.g_a(x)
+        features = self.features(x, level)
         return self.mu(features), self.log_var(features)
 
     def analyse(self, x: torch.Tensor, level: torch.Tensor | None = None) -> torch.Tensor:
         """g_a: the posterior's mean in units of the step, (N, latents, 1, 1)."""
-        del level
-        mu = self.mu(self.g_a(x)) / self.step
+        mu = self.mu(self.features(x, level)) / self.step
         return mu[:, :, None, None]  # type: ignore[no-any-return]
 
     def synthesise(self, y_hat: torch.Tensor, level: torch.Tensor | None = None) -> torch.Tensor:
         """g_s: images in [0, 1]."""
-        del level
-        return self.g_s(y_hat * self.step[:, None, None])  # type: ignore[no-any-return]
+        return self.decoded(y_hat * self.step[:, None, None], level)
 
-    def forward(self, x: torch.Tensor) -> VAEOutput:
+    def forward(self, x: torch.Tensor, level: torch.Tensor | None = None) -> VAEOutput:
         """Reconstruct x from a sample of its posterior, differentiably."""
-        mu, log_var = self.posterior(x)
+        mu, log_var = self.posterior(x, level)
         z = mu + torch.randn_like(mu) * torch.exp(log_var / 2)
-        return VAEOutput(self.g_s(z[:, :, None, None]), mu, log_var)
+        return VAEOutput(self.decoded(z[:, :, None, None], level), mu, log_var)

@@ -54,14 +54,15 @@ def compress_with(
 def compress_to(
     engine: Engine, images: Sequence[Pixels], demand: Demand, *, reconstruct: bool = False
 ) -> list[Made | QualityUnreachableError]:
-    """Compress uint8 images of the model's shape to what is demanded, or say what is nearest.
+    """Compress uint8 images of accepted sizes to what is demanded, or say what is nearest.
 
     With a bound on distortion: the smallest stream found within it. With one on bytes: the best
     stream found that fits. Otherwise a stream of the level. A classical codec takes over, where
     ``demand.fallback`` allows it, if the model does not meet the bound, or if fewer bytes do within
-    the same bound or, where there is none, within the model's own MSE.
+    the same bound or, where there is none, within the model's own MSE. Raises WrongSizeError.
     """
     demand.check_level(engine.codec.levels)
+    engine.codec.require_accepted(images)
     if not images:
         return []
     trials = ModelTrials(engine, images, demand, keep_decoded=reconstruct)

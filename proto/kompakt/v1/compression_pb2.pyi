@@ -426,7 +426,9 @@ class CompressOptions(_message.Message):
     return_reconstruction: _builtins.bool
     """Return what the stream decodes to, and its distortion. Default: no."""
     level: _builtins.int
-    """A rate level of the model: from 0, the coarsest, to its levels - 1."""
+    """A rate level of the model: from 0, the coarsest, to its levels - 1. Of a
+    model with labels: 0, or 1 + the index of the images' label.
+    """
     min_psnr_db: _builtins.float
     """The least PSNR in dB, finite and from 0: the smallest stream found that has
     it.
@@ -1506,6 +1508,7 @@ class Model(_message.Message):
     LEVELS_FIELD_NUMBER: _builtins.int
     DEFAULT_LEVEL_FIELD_NUMBER: _builtins.int
     CURVE_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name by which calls ask for it."""
     fingerprint: _builtins.str
@@ -1552,6 +1555,13 @@ class Model(_message.Message):
         one level, or if they were not measured.
         """
 
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of a model conditioned on a label of the image: the labels that its levels
+        from 1 up stand for, in order. Its level 0 is an image without a label; the
+        order of levels says nothing of rate. Empty for other models.
+        """
+
     def __init__(
         self,
         *,
@@ -1570,10 +1580,11 @@ class Model(_message.Message):
         levels: _builtins.int = ...,
         default_level: _builtins.int = ...,
         curve: _abc.Iterable[Global___MeasuredQuality] | None = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["measured", b"measured", "training", b"training"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_sizes", b"accepted_sizes", "architecture", b"architecture", "channels", b"channels", "checkpoint_bytes", b"checkpoint_bytes", "curve", b"curve", "default_level", b"default_level", "fingerprint", b"fingerprint", "is_default", b"is_default", "latent_shape", b"latent_shape", "levels", b"levels", "measured", b"measured", "name", b"name", "num_parameters", b"num_parameters", "synthesis_hash", b"synthesis_hash", "training", b"training"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_sizes", b"accepted_sizes", "architecture", b"architecture", "channels", b"channels", "checkpoint_bytes", b"checkpoint_bytes", "curve", b"curve", "default_level", b"default_level", "fingerprint", b"fingerprint", "is_default", b"is_default", "labels", b"labels", "latent_shape", b"latent_shape", "levels", b"levels", "measured", b"measured", "name", b"name", "num_parameters", b"num_parameters", "synthesis_hash", b"synthesis_hash", "training", b"training"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

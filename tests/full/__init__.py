@@ -1,0 +1,1 @@
+"""What takes minutes: every promise on all test digits. ``make test-full`` runs it."""

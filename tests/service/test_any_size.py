@@ -1,0 +1,319 @@
+"""Models of any size behind a real server, through the wire and through the client."""
+
+import csv
+import io
+import json
+import shutil
+
+import grpc
+import numpy as np
+import pytest
+from sklearn.datasets import load_sample_images
+
+from kompakt.v1 import compression_pb2 as pb
+from kompakt.v1 import compression_pb2_grpc as pb_grpc
+from kompakt_client import Client, Failure, WrongSizeError
+from kompakt_client.cli import main
+from kompakt_codec.codec import Codec
+from kompakt_codec.frame import Profile, pack_frame
+from kompakt_codec.metrics import mse, psnr_db
+from kompakt_codec.models import ImageSpec
+from kompakt_service import pipeline
+from tests.service.conftest import start_server
+from tests.service.support import encoded, failure, item_failure
+from tests.support import make_any_size_checkpoint
+
+OWN = (16, 24)
+SIZES = [(20, 30), OWN, (8, 8), (20, 30), (61, 40), (9, 70)]
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
+RANGE = {"min_height": 8, "max_height": 1024, "min_width": 8, "max_width": 1024}
+
+
+@pytest.fixture(scope="module")
+def directory(checkpoints, tmp_path_factory):
+    """Models any-grey and any-rgb, trained at 16x24, and tiny-vae of one size."""
+    directory = tmp_path_factory.mktemp("served")
+    shutil.copy(checkpoints / "tiny-vae.safetensors", directory)
+    for name, channels in (("any-grey", 1), ("any-rgb", 3)):
+        spec = ImageSpec(height=OWN[0], width=OWN[1], channels=channels)
+        checkpoint = make_any_size_checkpoint(spec=spec, name=name)
+        checkpoint.save(directory / f"{name}.safetensors")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def server(directory):
+    server = start_server(directory, default_model="any-rgb")
+    yield server
+    server.stop(grace_seconds=0)
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    with Client(f"127.0.0.1:{server.port}") as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def codec(directory):
+    return Codec.load(directory / "any-rgb.safetensors")
+
+
+@pytest.fixture(scope="module")
+def photo():
+    return load_sample_images().images[0]
+
+
+@pytest.fixture(scope="module")
+def images(photo):
+    return [photo[100 : 100 + height, 200 : 200 + width] for height, width in SIZES]
+
+
+def pixels_of(image: pb.RawImage) -> np.ndarray:
+    return np.frombuffer(image.data, np.uint8).reshape(image.height, image.width, image.channels)
+
+
+@pytest.mark.parametrize("profile", Profile)
+def test_one_request_holds_images_of_many_sizes(compression, codec, images, profile):
+    wire = {Profile.FILE: pb.FRAME_PROFILE_FILE, Profile.EMBEDDED: pb.FRAME_PROFILE_EMBEDDED}
+    options = pb.CompressOptions(
+        profile=wire[profile],
+        fallback=pb.FALLBACK_NEVER,
+        return_latents=True,
+        return_reconstruction=True,
+    )
+    sent = [encoded(image) for image in images]
+
+    made = compression.Compress(pb.CompressRequest(images=sent, options=options)).results
+
+    assert [(r.height, r.width, r.channels) for r in made] == [i.shape for i in images]
+    assert [r.stream.data for r in made] == codec.compress(images, profile=profile)
+    back = compression.Decompress(
+        pb.DecompressRequest(
+            streams=[r.stream for r in made],
+            options=pb.DecompressOptions(model="any-rgb", profile=wire[profile]),
+        )
+    ).results
+    for image, one, decoded in zip(images, made, back, strict=True):
+        picture = pixels_of(decoded.image.raw)
+        assert (decoded.height, decoded.width) == picture.shape[:2] == image.shape[:2]
+        assert np.array_equal(picture, pixels_of(one.reconstruction))
+        assert one.mse == pytest.approx(mse(image, picture), rel=1e-5)
+        assert one.bits_per_pixel == pytest.approx(8 * one.size_bytes / picture[..., 0].size)
+        assert tuple(one.latents.shape) == codec.latent_shape(image.shape[:2])
+
+
+@pytest.mark.parametrize("profile", ["file", "embedded"])
+def test_the_client_streams_images_of_many_sizes(client, images, profile):
+    options = {"model": "any-rgb", "profile": profile, "max_mse": 0.02}
+    made = [one.unwrap() for one in client.compress_stream(images, **options)]
+    back = [one.unwrap() for one in client.decompress_stream(made)]
+
+    batch = [one.unwrap() for one in client.compress_batch(images, **options)]
+    assert [one.data for one in made] == [one.data for one in batch]
+    for image, decoded in zip(images, back, strict=True):
+        assert decoded.to_numpy().shape == image.shape
+        assert mse(image, decoded.to_numpy()) <= 0.02
+
+
+def test_demands_are_kept_for_each_size(client, images):
+    for demand in ({"min_psnr_db": 18}, {"lossless": True}, {"max_bytes": 4000}):
+        made = client.compress_batch(images, **demand)
+        back = client.decompress_batch([one.unwrap() for one in made])
+        for image, one, decoded in zip(images, made, back, strict=True):
+            error = mse(image, decoded.unwrap().to_numpy())
+            assert psnr_db(error) >= demand.get("min_psnr_db", 0)
+            assert error == 0 or "lossless" not in demand
+            assert one.num_bytes <= demand.get("max_bytes", 10_000)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "words"),
+    [
+        ("any-rgb", (7, 7, 3), "got 7x7x3 (height x width x channels), accepted: "),
+        ("any-rgb", (1025, 8, 3), "got 1025x8x3 (height x width x channels), accepted: "),
+        ("any-grey", (9, 9, 3), "accepted: 8x8x1 to 1024x1024x1; or ask for it to be fitted"),
+        ("any-rgb", (7, 7, 3), "accepted: 8x8x3 to 1024x1024x3; or ask for it to be fitted"),
+        ("tiny-vae", (30, 30, 1), "got 30x30x1 (height x width x channels), accepted: 28x28x1;"),
+    ],
+)
+def test_a_wrong_size_is_told_with_those_that_are_right(client, photo, model, shape, words):
+    image = np.resize(photo, shape)
+    with pytest.raises(WrongSizeError) as caught:
+        client.compress(image, model=model)
+    assert words in str(caught.value)
+    good = np.zeros((28, 28, 1), np.uint8)
+    first, second = client.compress_batch([image, good], model=model)
+    assert isinstance(first, Failure)
+    assert isinstance(first.error, WrongSizeError)
+    assert second.unwrap().height == 28
+
+
+@pytest.mark.parametrize(
+    ("size", "fit", "expected"),
+    [
+        ((7, 7), "contain", (8, 8)),
+        ((7, 7), "cover", (8, 8)),
+        ((7, 7), "stretch", (8, 8)),
+        ((4, 6), "contain", (8, 12)),
+        ((4, 6), "stretch", (8, 8)),
+        ((1100, 440), "contain", (1024, 410)),
+        ((1100, 44), "cover", (1024, 44)),
+        ((2, 300), "contain", (8, 300)),
+        ((40, 50), "contain", (40, 50)),
+    ],
+)
+def test_fit_makes_it_the_nearest_size(client, size, fit, expected):
+    image = np.full((*size, 3), 200, np.uint8)
+    made = client.compress(image, fit=fit, lossless=True)
+    decoded = client.decompress(made).to_numpy()
+
+    assert (made.height, made.width) == decoded.shape[:2] == expected
+    assert made.fitted == (size != expected)
+    if size != (2, 300):  # whose aspect ratio no size has
+        assert (decoded == 200).all()
+
+
+def test_a_frame_that_says_a_size_out_of_range_fails_alone(compression, codec, images):
+    symbols = np.zeros((36, 1, 1), np.int16)
+    huge = [
+        pack_frame(b"", symbols, codec.fingerprint, profile=Profile.FILE, mode=mode, size=size)
+        for mode in (0, 13)
+        for size in ((2**21 - 1, 2**21 - 1), (7, 8))
+    ]
+    streams = [*huge[:2], *codec.compress(images[:2]), *huge[2:]]
+    request = pb.DecompressRequest(streams=[pb.CompressedImage(data=data) for data in streams])
+
+    results = compression.Decompress(request).results
+
+    assert [bool(r.status.code) for r in results] == [True, True, False, False, True, True]
+    for result in results:
+        if result.status.code:
+            assert item_failure(result.status) == (INVALID, "INVALID_STREAM")
+            assert "any-rgb accepts 8x8 to 1024x1024" in result.status.message
+    lone = pb.DecompressRequest(streams=request.streams[:1])
+    assert failure(lambda: compression.Decompress(lone)) == (INVALID, "INVALID_STREAM")
+
+
+def test_a_request_is_worked_on_in_parts_and_comes_back_whole(compression, images, monkeypatch):
+    sent = [encoded(image) for image in images]
+    sent.insert(2, encoded(np.zeros((7, 7, 3), np.uint8)))
+    request = pb.CompressRequest(images=sent, options=pb.CompressOptions(max_mse=0.02))
+    whole = compression.Compress(request).results
+
+    monkeypatch.setattr(pipeline, "_PART_BYTES", 2000)
+    parts = compression.Compress(request).results
+
+    assert list(parts) == list(whole)
+    assert [r.index for r in parts] == list(range(len(sent)))
+    assert [bool(r.status.code) for r in parts] == [i == 2 for i in range(len(sent))]
+
+
+def test_answers_over_the_message_limit_are_refused(serve, directory, photo):
+    server = serve(models=directory, default_model="any-rgb", max_message_bytes=100_000)
+    image = photo[:100, :150]  # 45,000 bytes of pixels, 17,784 of latents
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        stub = pb_grpc.CompressionServiceStub(channel)
+
+        def compress(count: int, **options: bool) -> pb.CompressResponse:
+            options = pb.CompressOptions(fallback=pb.FALLBACK_NEVER, **options)
+            images = [encoded(image)] * count
+            return stub.Compress(pb.CompressRequest(images=images, options=options))
+
+        def evaluate(count: int) -> pb.EvaluateResponse:
+            options = pb.EvaluateOptions(
+                models=["any-rgb"], skip_baselines=True, return_reconstructions=True
+            )
+            request = pb.EvaluateRequest(images=[encoded(image)] * count, options=options)
+            return stub.Evaluate(request)
+
+        assert too_many(lambda: compress(2, return_reconstruction=True, return_latents=True))
+        assert too_many(lambda: compress(3, return_reconstruction=True))
+        assert len(compress(2, return_reconstruction=True).results) == 2
+        [one] = compress(1, return_reconstruction=True, return_latents=True).results
+        assert len(one.latents.data) == 17_784
+        assert len(evaluate(2).results) == 2
+        assert too_many(lambda: evaluate(3))
+        streams = [r.stream for r in compress(2).results]
+        assert len(stub.Decompress(pb.DecompressRequest(streams=streams)).results) == 2
+        request = pb.DecompressRequest(streams=[*streams, streams[0]])
+        assert too_many(lambda: stub.Decompress(request))
+    with Client(f"127.0.0.1:{server.port}") as client:
+        made = client.compress_batch([image] * 5, reconstruction=True, latents=True)
+        assert all(one.unwrap().reconstruction.shape == image.shape for one in made)
+        back = client.decompress_batch([one.unwrap() for one in made])
+        assert all(one.unwrap().to_numpy().shape == image.shape for one in back)
+
+
+def too_many(call) -> bool:
+    return failure(call) == (INVALID, "TOO_MANY_IMAGES")
+
+
+def test_evaluate_takes_every_model_that_accepts_each_image(client, photo):
+    colour = photo[:30, :20]
+    grey, digit = colour[..., :1], photo[:28, :28, :1]
+    done = client.evaluate([colour, grey, digit, photo[:7, :9]], baselines=[])
+
+    found = [[m.codec for m in one.measurements] for one in done.images[:3]]
+    both = ["any-grey", "any-rgb"]
+    assert found == [["any-rgb"], both, [*both, "tiny-vae"]]
+    assert [f.index for f in done.failures] == [3]
+    assert str(done.failures[0].error).endswith(
+        "got 7x9x3 (height x width x channels); accepted: 28x28x1, 8x8x1 to 1024x1024x1, "
+        "8x8x3 to 1024x1024x3"
+    )
+
+
+def test_evaluate_measures_every_size_and_pools_by_pixels(client, codec, images):
+    done = client.evaluate(
+        images, models=["any-rgb"], baselines=["png", "webp"], reconstructions=True
+    )
+
+    streams = codec.compress(images)
+    decoded = codec.decompress(streams)
+    for image, one, stream, picture in zip(images, done.images, streams, decoded, strict=True):
+        model, png, webp = one.measurements
+        assert (model.codec, model.size_bytes) == ("any-rgb", len(stream))
+        assert model.mse == pytest.approx(mse(image, picture), rel=1e-5)
+        reconstruction = one.reconstructions["any-rgb"]
+        assert reconstruction.shape == image.shape
+        assert np.abs(reconstruction.astype(int) - picture).max() <= 1
+        assert png.mse == 0
+        assert webp.mse <= model.mse
+    pooled = done.pooled[0]
+    errors = [m.measurements[0].mse for m in done.images]
+    weights = [image.size for image in images]
+    assert pooled.num_images == len(images)
+    assert pooled.size_bytes == sum(map(len, streams))
+    assert pooled.mse == pytest.approx(np.average(errors, weights=weights))
+
+
+def test_evaluate_fits_what_a_model_does_not_accept(client, photo):
+    done = client.evaluate([photo[:7, :14]], baselines=[], fit="contain", reconstructions=True)
+    shapes = {name: r.shape for name, r in done.images[0].reconstructions.items()}
+    assert shapes == {"any-grey": (8, 16, 1), "any-rgb": (8, 16, 3), "tiny-vae": (28, 28, 1)}
+
+
+def test_models_tell_their_sizes(models, client):
+    listed = {m.name: m for m in models.ListModels(pb.ListModelsRequest()).models}
+    assert list(listed["any-rgb"].accepted_sizes) == [pb.SizeRange(**RANGE)]
+    assert listed["tiny-vae"].accepted_sizes[0].max_height == 28
+    one = models.GetModel(pb.GetModelRequest()).model
+    assert one == listed["any-rgb"]
+    assert list(one.latent_shape) == [36, 1, 1]
+    assert client.model("any-grey").accepted_sizes[0].max_width == 1024
+
+
+def test_the_command_line_lists_the_sizes(server, capsys):
+    target = f"127.0.0.1:{server.port}"
+    assert main(["models", "--target", target]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = {line.split()[0]: line.split() for line in lines[1:] if line.strip()}
+    assert "8x8-1024x1024" in rows["any-rgb"]
+    assert "28x28" in rows["tiny-vae"]
+    assert main(["models", "any-grey", "--target", target, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["accepted_sizes"] == [RANGE]
+    assert main(["models", "--target", target, "--csv"]) == 0
+    table = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    sizes = [row["accepted_sizes"] for row in table]
+    assert sizes == ["8x8-1024x1024", "8x8-1024x1024", "28x28"]
