@@ -17,6 +17,7 @@ import torch
 
 from kompakt_codec.checkpoint import Checkpoint
 from kompakt_codec.classical import classical_name, decode_classical
+from kompakt_codec.context_coder import ContextEntropy
 from kompakt_codec.entropy import LatentShape, Symbols
 from kompakt_codec.errors import (
     InvalidStreamError,
@@ -34,6 +35,7 @@ from kompakt_codec.frame import (
 )
 from kompakt_codec.images import Pixels
 from kompakt_codec.models import MAX_SIDE, MIN_SIDE, RateModel, SizeRange
+from kompakt_codec.refine import Refiner
 
 Levels = Sequence[int]
 
@@ -43,8 +45,8 @@ DEFAULT_EFFORT = 2
 class Codec:
     """A loaded checkpoint on a device. Thread-safe: it holds no state between calls.
 
-    ``effort`` is how many times an encoder mends its latents (``RateModel.refine``): more gives
-    less error for about the same bytes, and takes longer. Decoding is the same for all.
+    ``effort`` is how many times the encoder of a context model mends its latents (``Refiner``):
+    more gives less error for fewer bytes, and takes longer. Decoding is the same for all.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Codec:
         self.num_parameters = sum(p.numel() for p in checkpoint.model.parameters())
         self._entropy = checkpoint.entropy
         self._model = checkpoint.model.eval().requires_grad_(False).to(self.device)
+        self._refiner = self._make_refiner() if effort else None
         self._own_size = (self.header.height, self.header.width)
 
     @classmethod
@@ -69,6 +72,12 @@ class Codec:
     ) -> Self:
         """Load a checkpoint file onto a device. Raises CheckpointError."""
         return cls(Checkpoint.load(Path(path)), device, effort=effort)
+
+    def _make_refiner(self) -> Refiner | None:
+        if not isinstance(self._entropy, ContextEntropy) or not isinstance(self._model, RateModel):
+            return None
+        bounds = torch.tensor(self._entropy.max_symbols, device=self.device)
+        return Refiner(self._model, self._entropy.prior().to(self.device), bounds)
 
     @property
     def sizes(self) -> SizeRange:
@@ -162,8 +171,8 @@ class Codec:
         x = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float().div_(255)
         level = self._level_tensor(levels)
         y = self._model.analyse(x, level)
-        if self.effort and isinstance(self._model, RateModel):
-            y = self._model.refine(x, y, level, self.effort)
+        if self._refiner is not None:
+            y = self._refiner.refine(x, y, level, self.effort)
         return self._entropy.clip(y.cpu().numpy(), levels)
 
     def encode(

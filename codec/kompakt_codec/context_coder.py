@@ -116,6 +116,18 @@ class ContextEntropy:
             lookup=Lookup.make(),
         )
 
+    def prior(self) -> "MaskedPrior":
+        """The prior in floating point, for an encoder that looks for cheap symbols."""
+        from kompakt_codec.models import MaskedPrior  # which imports this module's neighbours
+
+        return MaskedPrior.from_integers(
+            self.weights,
+            self.shifts,
+            latents=self.latents,
+            weight_bits=WEIGHT_BITS,
+            sum_bits=WEIGHT_BITS + ACTIVATION_BITS,
+        )
+
     @property
     def channels(self) -> int:
         """The number of latents."""

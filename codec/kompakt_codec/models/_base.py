@@ -11,12 +11,9 @@ from torch import nn
 
 from kompakt_codec.entropy import LatentShape
 from kompakt_codec.models._blocks import LevelGain, round_straight_through
-from kompakt_codec.precision import reduced_precision
 
 _WEIGHT_RANGE = (0.6, 1000.0)
 _ONE_WEIGHT = 35.0
-_BITS_OF_A_MOVE = 3.0
-"""What moving a latent by one costs at most at any but the coarsest levels, roughly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,58 +198,7 @@ class RateModel(TransformModel):
         x_hat: torch.Tensor = self.g_s(self.gain.unscale(y_hat, level), level)
         return x_hat if self.size is None else crop(x_hat, self.size)
 
-    def refine(
-        self, x: torch.Tensor, y: torch.Tensor, level: torch.Tensor, steps: int
-    ) -> torch.Tensor:
-        """Round latents y of images x, then mend what rounding did worst, ``steps`` times.
-
-        g_a guesses the latents at once; its guess leaves a gap to the best ones for each image
-        (Yang et al. 2020, "Improving Inference for Neural Image Compression"). Here each step moves
-        one latent of each image to the neighbour that the gradient of the squared error asks for,
-        and keeps it if the error falls by more than a latent's usual rate is worth.
-        """
-        weight = distortion_weights(self.levels).to(x.device)[level]
-        y_hat = torch.round(y)
-        error, gradient = self._error(x, y_hat, level)
-        for step in range(steps):
-            offset, chosen = _best_move(y, y_hat, gradient)
-            moved = y_hat + offset
-            new_error, new_gradient = self._error(x, moved, level, gradient=step + 1 < steps)
-            keep = weight * (error - new_error) > _BITS_OF_A_MOVE
-            wide = keep[:, None, None, None]
-            y_hat, error = torch.where(wide, moved, y_hat), torch.where(keep, new_error, error)
-            gradient = torch.where(wide, new_gradient, gradient * ~chosen)
-        return y_hat
-
-    def _error(
-        self, x: torch.Tensor, y_hat: torch.Tensor, level: torch.Tensor, *, gradient: bool = True
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Squared error (N,) of each image and its gradient by y_hat, or zeros."""
-        with torch.set_grad_enabled(gradient):
-            y_hat = y_hat.detach().clone().requires_grad_(gradient)
-            with reduced_precision(x.device):
-                x_hat = crop(self.synthesise(y_hat, level), x.shape[2:])
-            error = (x_hat.float() - x).square().flatten(1).sum(1)
-            if not gradient:
-                return error, torch.zeros_like(y_hat)
-            return error.detach(), torch.autograd.grad(error.sum(), y_hat)[0]
-
 
 def crop(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """The first rows and columns of images (N, channels, height, width)."""
     return x[:, :, : size[0], : size[1]]
-
-
-def _best_move(
-    y: torch.Tensor, y_hat: torch.Tensor, gradient: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """One step of +-1 for each image, as an offset of y_hat, and where it is.
-
-    The promise of a move is the gradient's size times how near the unrounded latent already is.
-    """
-    direction = -torch.sign(gradient)
-    nearness = 0.5 + ((y - y_hat) * direction).clamp(-0.5, 0.5)
-    score = (gradient.abs() * nearness).flatten(1)
-    chosen = torch.zeros_like(score).scatter_(1, score.argmax(1, keepdim=True), 1.0)
-    chosen = chosen.view_as(y_hat)
-    return direction * chosen, chosen.bool()

@@ -6,7 +6,8 @@ do with masked convolutions. Its hidden units come in groups, one for each laten
 computes each unit once.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +53,34 @@ class MaskedPrior(Prior):
             self.last.weight.mul_(0.1)
             means = self.last.bias.zero_().view(latents, components, 3)[:, :, 1]
             means.copy_(torch.linspace(-2, 2, components) if components > 1 else torch.zeros(1))
+
+    @classmethod
+    def from_integers(
+        cls,
+        weights: Sequence[npt.NDArray[np.int16]],
+        shifts: Sequence[npt.NDArray[np.int64]],
+        *,
+        latents: int,
+        weight_bits: int,
+        sum_bits: int,
+    ) -> Self:
+        """What ``integer_layers`` was made of, as exactly as single precision tells.
+
+        Weights are in units of 2**-weight_bits, shifts of the first layer too, of the others of
+        2**-sum_bits.
+        """
+        hidden, outputs = len(weights[0]), len(weights[2])
+        prior = cls(
+            latents, hidden // latents, outputs // (3 * latents), len(shifts[0])
+        ).requires_grad_(False)
+        scales = (2.0**-weight_bits, 2.0**-sum_bits, 2.0**-sum_bits)
+        layers = zip((prior.first, prior.second, prior.last), prior.shifts, strict=True)
+        for index, (layer, shift) in enumerate(layers):
+            factor = 4 if index == 0 else 1
+            layer.weight.copy_(torch.from_numpy(weights[index] * (factor * 2.0**-weight_bits)))
+            layer.bias.zero_()
+            shift.copy_(torch.from_numpy(shifts[index] * scales[index]))
+        return prior
 
     def parameters_of(self, y_hat: torch.Tensor, level: torch.Tensor) -> Parameters:
         """Mixtures given whole latents y_hat (N, latents) at level int64 (N,)."""

@@ -1,0 +1,67 @@
+"""The encoder's search: the cost never rises, and real streams show it."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from kompakt_codec.codec import Codec
+from kompakt_codec.context_coder import ContextEntropy
+from kompakt_codec.frame import Profile
+from kompakt_codec.metrics import mse
+from kompakt_codec.models import ContextModel, ImageSpec, build_model, distortion_weights
+from kompakt_codec.refine import Refiner
+
+BOUND = 3
+
+
+def cost(model: ContextModel, x: torch.Tensor, y: torch.Tensor, level: torch.Tensor) -> np.ndarray:
+    error = (model.synthesise(y, level) - x).square().sum((1, 2, 3))
+    bits = model.prior.bits(y, y, level)
+    return (bits + distortion_weights(model.levels)[level] * error).numpy()
+
+
+def test_every_step_lowers_the_cost_or_changes_nothing():
+    torch.manual_seed(0)
+    model = build_model("context", ImageSpec(height=8, width=8, channels=1), {"latents": 9}).eval()
+    x = torch.rand(16, 1, 8, 8)
+    level = torch.arange(16) % model.levels
+    refiner = Refiner(model, model.prior, torch.full((model.levels,), BOUND))
+    with torch.no_grad():
+        y = 20 * model.analyse(x, level)
+        made = [refiner.refine(x, y, level, steps) for steps in (0, 1, 3, 12)]
+        costs = [cost(model, x, one, level) for one in made]
+
+    assert all(one.abs().max() <= BOUND and torch.equal(one, one.round()) for one in made)
+    for before, after in pairwise(costs):
+        assert (after <= before * 1.02 + 0.1).all()  # the search may run in reduced precision
+    assert costs[-1].sum() < costs[0].sum()
+    assert (made[1] != made[0]).flatten(1).sum(1).max() <= 1
+
+
+def test_the_prior_of_an_entropy_path_is_the_one_that_it_was_made_of():
+    torch.manual_seed(0)
+    model = build_model("context", ImageSpec(height=8, width=8, channels=1), {"latents": 9})
+    level = torch.arange(40) % model.levels
+    with torch.no_grad():
+        for parameter in model.prior.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        frozen = ContextEntropy.freeze(model.prior, max_symbols=[9] * model.levels).prior()
+        y = torch.randint(-4, 5, (40, 9, 1, 1)).float()
+        expected = model.prior.bits(y, y, level)
+        assert torch.allclose(frozen.bits(y, y, level), expected, rtol=0.01, atol=0.05)
+
+
+@pytest.mark.parametrize("level", [0, 2, 4])
+def test_effort_pays_in_real_streams(level_checkpoint, digits, level):
+    costs = []
+    for effort in (0, 2):
+        codec = Codec.load(level_checkpoint, effort=effort)
+        images = list(digits[:24])
+        streams = codec.compress(images, level=level, profile=Profile.EMBEDDED)
+        back = codec.decompress(streams, profile=Profile.EMBEDDED)
+        weight = distortion_weights(codec.levels)[level].item()
+        error = sum(mse(a, b) * a.size for a, b in zip(images, back, strict=True))
+        costs.append(8 * sum(map(len, streams)) + weight * error)
+    assert costs[1] < costs[0]
