@@ -85,6 +85,17 @@ def write_published(folder: Path, *, zipped: bool = False, num_train: int = 5100
             path.write_bytes(data)
 
 
+def write_labels(folder: Path, *, zipped: bool = False, **parts: np.ndarray) -> None:
+    """Files of labels, ``train`` and ``t10k``, beside those of ``write_published``."""
+    for part, labels in parts.items():
+        data = struct.pack(">4BI", 0, 0, 8, 1, len(labels)) + labels.astype(np.uint8).tobytes()
+        path = folder / f"{part}-labels-idx1-ubyte"
+        if zipped:
+            path.with_name(path.name + ".gz").write_bytes(gzip.compress(data, 1))
+        else:
+            path.write_bytes(data)
+
+
 def write_pngs(folder: Path, images: Images) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for index, image in enumerate(images):

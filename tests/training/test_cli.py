@@ -8,6 +8,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from kompakt_codec.checkpoint import Checkpoint
+from kompakt_codec.codec import Codec
 from kompakt_codec.models import ImageSpec
 from kompakt_training import cli, loop
 from tests.training.helpers import TINY, digits, write_pngs, write_published
@@ -273,3 +274,33 @@ def test_help_loads_no_torchvision_and_plots_leave_no_global_state():
     assert done.returncode == 0, done.stderr
     assert "usage: kompakt train" in done.stdout
     assert "usage: kompakt report" in done.stdout
+
+
+def test_a_conditional_run_learns_its_folders_classes(tmp_path, capsys):
+    for name, images in zip("abc", np.split(digits(120), 3), strict=True):
+        write_pngs(tmp_path / "mine" / name, images)
+    dataset = f"folder:{tmp_path / 'mine'}"
+    flags = ["--epochs", "2", *FAST_FLAGS, "--width", "4", "--latents", "6", "--out", "run"]
+
+    assert cli.main(["--model", "cvae", "--dataset", dataset, *flags]) == 0
+
+    out = capsys.readouterr().out
+    assert "test images with their label: " in out
+    header = Checkpoint.load(tmp_path / "run/mine-cvae.safetensors").header
+    assert header.labels == ("a", "b", "c")
+    assert (header.levels, header.default_level, len(header.curve)) == (4, 0, 4)
+    assert sum(point.num_images for point in header.curve[1:]) == header.curve[0].num_images
+    assert "--classes 3" in header.training.command
+
+
+def test_a_conditional_run_without_classes_says_what_it_needs(tmp_path, capsys, folder):
+    assert train(folder, "--out", "run", model="cvae") == 1
+    assert "needs one subfolder for each class" in capsys.readouterr().err
+
+
+def test_a_hyperprior_run_serves_other_sizes(tmp_path, folder):
+    assert train(folder, "--out", "run", model="hyperprior") == 0
+    codec = Codec.load(tmp_path / "run/my-digits-hyperprior.safetensors")
+    image = digits(4).reshape(16, 16, 1)
+    [back] = codec.decompress(codec.compress([image], level=2))
+    assert back.shape == image.shape

@@ -151,3 +151,25 @@ def test_a_folder_beyond_the_memory_allowed_is_refused(tmp_path, monkeypatch):
 
     with pytest.raises(TrainingError, match="take over 1000 bytes"):
         load_dataset(f"folder:{tmp_path}")
+
+
+@pytest.mark.parametrize("crop", [None, 4])
+def test_subfolders_are_classes(tmp_path, crop):
+    for value, name in ((10, "low"), (200, "high"), (90, "middle")):
+        write_pngs(tmp_path / name, np.full((30, 8, 8, 1), value, np.uint8))
+
+    images = load_dataset(f"folder:{tmp_path}", crop=crop)
+
+    assert images.labels.names == ("high", "low", "middle")
+    values = np.array([200, 10, 90])
+    labels = images.labels
+    for part, numbers in zip(
+        parts_of(images), (labels.train, labels.val, labels.test), strict=True
+    ):
+        assert np.array_equal(part[:, 0, 0, 0], values[numbers])
+
+
+def test_images_outside_of_the_subfolders_leave_no_classes(tmp_path):
+    for folder in ("", "a", "b"):
+        write_pngs(tmp_path / folder, digits(20))
+    assert load_dataset(f"folder:{tmp_path}").labels.names == ()

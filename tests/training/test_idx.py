@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from kompakt_training.errors import TrainingError
-from kompakt_training.idx import MAX_IDX_BYTES, parse_idx_images, read_idx_images
+from kompakt_training.idx import (
+    MAX_IDX_BYTES,
+    parse_idx_images,
+    parse_idx_labels,
+    read_idx_images,
+)
 from tests.training.helpers import digits, idx_bytes
 
 images = hnp.arrays(np.uint8, st.tuples(*[st.integers(1, 6)] * 3))
@@ -75,3 +80,21 @@ def test_a_file_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
     with pytest.raises(TrainingError, match="over 1000 bytes"):
         read_idx_images(path)
     assert MAX_IDX_BYTES > 60_016 * 28 * 28
+
+
+@given(data=st.binary(max_size=40), count=st.integers(0, 40))
+def test_labels_are_as_many_as_the_header_says_or_refused(data, count):
+    file = struct.pack(">4BI", 0, 0, 8, 1, count) + data
+    if count == len(data):
+        assert parse_idx_labels(file).tolist() == list(data)
+    else:
+        with pytest.raises(TrainingError, match="labels where its header says"):
+            parse_idx_labels(file)
+
+
+@given(data=st.binary(max_size=40))
+def test_any_other_bytes_are_no_labels(data):
+    with pytest.raises(TrainingError):
+        parse_idx_labels(data[:7])
+    with pytest.raises(TrainingError, match="not an idx file of uint8 labels"):
+        parse_idx_labels(b"\0\0\x08\x03" + data)

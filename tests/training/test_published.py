@@ -11,7 +11,7 @@ from torchvision import datasets
 from kompakt_training import published
 from kompakt_training.data import load_dataset
 from kompakt_training.errors import TrainingError
-from tests.training.helpers import digits, write_published
+from tests.training.helpers import digits, write_labels, write_published
 
 REAL_DATA_DIR = os.environ.get("KOMPAKT_DATA_DIR")
 
@@ -133,3 +133,26 @@ def test_the_real_mnist_is_recognised():
     assert images.test.shape == (10_000, 28, 28, 1)
     digest = hashlib.sha256(images.test.tobytes()).hexdigest()
     assert digest == published.PUBLISHED["mnist"].test_sha256
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_labels_beside_the_images_are_read_and_split_alike(tmp_path, zipped):
+    write_published(tmp_path, zipped=zipped)
+    assert load_dataset("mnist", tmp_path).labels.names == ()
+    rng = np.random.default_rng(0)
+    train, test = rng.integers(0, 10, 5100), rng.integers(0, 10, 30)
+    write_labels(tmp_path, zipped=zipped, train=train, t10k=test)
+
+    labels = load_dataset("mnist", tmp_path).labels
+
+    assert labels.names == tuple("0123456789")
+    assert np.array_equal(np.concatenate([labels.train, labels.val]), train)
+    assert len(labels.val) == 5000
+    assert np.array_equal(labels.test, test)
+
+
+def test_another_number_of_labels_is_refused(tmp_path):
+    write_published(tmp_path)
+    write_labels(tmp_path, train=np.zeros(5099, int), t10k=np.zeros(30, int))
+    with pytest.raises(TrainingError, match="another number of labels"):
+        load_dataset("mnist", tmp_path)

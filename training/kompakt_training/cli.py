@@ -15,6 +15,7 @@ from kompakt_codec.models import MODELS, ImageSpec
 from kompakt_training.data import DATASETS, FOLDER_PREFIX, dataset_name, is_dataset, load_dataset
 from kompakt_training.evaluation import Result
 from kompakt_training.imageset import ImageSet
+from kompakt_training.losses import CONDITIONAL
 from kompakt_training.progress import say
 from kompakt_training.published import DATA_DIR_VARIABLE
 from kompakt_training.recipes import RECIPES
@@ -138,6 +139,8 @@ def _train(parser: Parser, args: argparse.Namespace) -> None:
 
 
 def _run(parser: Parser, args: argparse.Namespace, images: ImageSet) -> Run:
+    if args.model in CONDITIONAL and args.classes is None and images.labels.names:
+        args.classes = len(images.labels.names)
     init = None if args.init is None else load_state(args.init / STATE_FILE)
     settings = _settings(parser, args, args.model or default_model(images.spec))
     if init is not None:

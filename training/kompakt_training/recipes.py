@@ -30,7 +30,7 @@ RECIPES: dict[str, Recipe] = {
         batch_size=128,
         learning_rate=3e-3,
     ),
-    "cvae": Recipe(
+    "cvae": Recipe(  # where images have labels, ``classes`` follows them
         config={"width": 32, "latents": 24, "classes": 10},
         epochs=30,
         batch_size=128,

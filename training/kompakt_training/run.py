@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from rich.console import Console
 
-from kompakt_codec.checkpoint import SUFFIX, Checkpoint
+from kompakt_codec.checkpoint import SUFFIX, Checkpoint, Header
 from kompakt_codec.codec import Codec
 from kompakt_codec.errors import CheckpointError
 from kompakt_training.errors import TrainingError
@@ -133,6 +133,8 @@ def _finish(run: Run, state: TrainingState, *, machine: str, console: Console) -
     checkpoint = export_checkpoint(
         state, run.settings, run.images, run.export, command=run.command, machine=machine
     )
+    if checkpoint.header.labels:
+        say(console, _worth_of_labels(checkpoint.header))
     codec = Codec(checkpoint)
     results = evaluate(codec, run.images.test)
     write_csv(run.out / HISTORY_FILE, state.history)
@@ -144,6 +146,20 @@ def _finish(run: Run, state: TrainingState, *, machine: str, console: Console) -
     write_html_report(run.report_path, codec, run.images.test, models=run.out)
     checkpoint.save(run.checkpoint_path)
     return results
+
+
+def _worth_of_labels(header: Header) -> str:
+    """What a conditional model's labels save, by its curve: no label, then each label's images."""
+    alone, *labelled = header.curve
+    count = sum(point.num_images for point in labelled)
+    num_bytes, error = (
+        sum(point.num_images * value for point, value in zip(labelled, values, strict=True)) / count
+        for values in ([p.bytes_per_image for p in labelled], [p.mse for p in labelled])
+    )
+    return (
+        f"test images with their label: {num_bytes:.2f} bytes an image, MSE {error:.5f}; without: "
+        f"{alone.bytes_per_image:.2f} bytes, MSE {alone.mse:.5f}"
+    )
 
 
 def _plot_pictures(path: Path, codec: Codec, images: Images, result: Result) -> None:
