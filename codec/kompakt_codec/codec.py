@@ -39,7 +39,7 @@ from kompakt_codec.refine import Refiner
 
 Levels = Sequence[int]
 
-DEFAULT_EFFORT = 2
+DEFAULT_EFFORT = 4
 
 
 class Codec:

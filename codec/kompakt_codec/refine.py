@@ -9,9 +9,13 @@ import torch
 from kompakt_codec.models import Prior, RateModel, distortion_weights
 from kompakt_codec.precision import reduced_precision
 
+DISTORTION_SHARE = 0.5
+"""Of the training's distortion weight. At one curve of rate and distortion it is a place on it:
+most of what the search finds is taken as fewer bytes, the rest as less error."""
+
 
 class Refiner:
-    """Mends latents of a model by what they cost: rate plus weighted distortion, as in training.
+    """Mends latents of a model by what they cost: rate plus weighted distortion.
 
     ``prior`` estimates the rate; ``bounds`` (levels,) holds each level's largest symbol.
     """
@@ -48,7 +52,7 @@ class Refiner:
         self, x: torch.Tensor, y_hat: torch.Tensor, level: torch.Tensor, *, gradient: bool = True
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Bits plus weighted squared error (N,) of each image, and its gradient or zeros."""
-        weight = distortion_weights(self._model.levels).to(x.device)[level]
+        weight = DISTORTION_SHARE * distortion_weights(self._model.levels).to(x.device)[level]
         with torch.set_grad_enabled(gradient):
             y_hat = y_hat.detach().clone().requires_grad_(gradient)
             with reduced_precision(x.device):

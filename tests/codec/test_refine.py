@@ -11,7 +11,7 @@ from kompakt_codec.context_coder import ContextEntropy
 from kompakt_codec.frame import Profile
 from kompakt_codec.metrics import mse
 from kompakt_codec.models import ContextModel, ImageSpec, build_model, distortion_weights
-from kompakt_codec.refine import Refiner
+from kompakt_codec.refine import DISTORTION_SHARE, Refiner
 
 BOUND = 3
 
@@ -19,7 +19,7 @@ BOUND = 3
 def cost(model: ContextModel, x: torch.Tensor, y: torch.Tensor, level: torch.Tensor) -> np.ndarray:
     error = (model.synthesise(y, level) - x).square().sum((1, 2, 3))
     bits = model.prior.bits(y, y, level)
-    return (bits + distortion_weights(model.levels)[level] * error).numpy()
+    return (bits + DISTORTION_SHARE * distortion_weights(model.levels)[level] * error).numpy()
 
 
 def test_every_step_lowers_the_cost_or_changes_nothing():
@@ -61,7 +61,7 @@ def test_effort_pays_in_real_streams(level_checkpoint, digits, level):
         images = list(digits[:24])
         streams = codec.compress(images, level=level, profile=Profile.EMBEDDED)
         back = codec.decompress(streams, profile=Profile.EMBEDDED)
-        weight = distortion_weights(codec.levels)[level].item()
+        weight = DISTORTION_SHARE * distortion_weights(codec.levels)[level].item()
         error = sum(mse(a, b) * a.size for a, b in zip(images, back, strict=True))
         costs.append(8 * sum(map(len, streams)) + weight * error)
     assert costs[1] < costs[0]

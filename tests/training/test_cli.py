@@ -293,7 +293,7 @@ def test_a_conditional_run_learns_its_folders_classes(tmp_path, capsys):
     assert "--classes 3" in header.training.command
 
 
-def test_a_conditional_run_without_classes_says_what_it_needs(tmp_path, capsys, folder):
+def test_a_conditional_run_without_classes_says_what_it_needs(capsys, folder):
     assert train(folder, "--out", "run", model="cvae") == 1
     assert "needs one subfolder for each class" in capsys.readouterr().err
 
