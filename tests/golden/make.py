@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from sklearn.datasets import load_sample_images
 
 from kompakt_codec.codec import Codec
 from kompakt_codec.frame import Profile
@@ -17,10 +18,19 @@ from tests.support import real_digits
 GOLDEN = Path(__file__).parent
 
 
-def images() -> np.ndarray:
-    """Real digits, a flat field and noise: uint8 (N, 28, 28, 1)."""
-    noise = np.random.default_rng(0).integers(0, 256, (1, 28, 28, 1), np.uint8)
-    return np.concatenate([real_digits(8), np.zeros_like(noise), noise])
+def images(codec: Codec) -> np.ndarray:
+    """Real pictures, a flat field and noise that the codec accepts, uint8 (N, height, width, C).
+
+    Digits for models of digits; for those of any size pieces of a photograph, of a size that they
+    were not trained on.
+    """
+    real = real_digits(8)
+    if not codec.sizes.is_one:
+        photo = load_sample_images().images[0]
+        real = np.stack([photo[60 * i : 60 * i + 20, 100:117] for i in range(5)])
+        real = real[..., : codec.header.channels]
+    noise = np.random.default_rng(0).integers(0, 256, real[:1].shape, np.uint8)
+    return np.concatenate([real, np.zeros_like(noise), noise])
 
 
 def main() -> int:
@@ -32,7 +42,7 @@ def main() -> int:
     if path.exists():
         parser.error(f"{path} exists: golden streams are never changed")
     codec = Codec.load(DEFAULT_MODELS / f"{name}.safetensors")
-    pictures = images()
+    pictures = images(codec)
     levels = [i % codec.levels for i in range(len(pictures))]
     symbols = codec.analyse(pictures, levels)
     streams = {p: codec.encode(symbols, levels, pictures.shape[1:3], profile=p) for p in Profile}
@@ -42,7 +52,7 @@ def main() -> int:
     ]
     golden = {
         "fingerprint": codec.fingerprint.hex(),
-        "latent_shape": codec.header.latent_shape,
+        "latent_shape": symbols.shape[1:],
         "streams": entries,
     }
     path.write_text(json.dumps(golden, indent=1) + "\n")
