@@ -23,6 +23,7 @@ from kompakt_codec.errors import CheckpointError
 from kompakt_codec.frame import MAX_LEVELS
 from kompakt_codec.hyper_coder import HyperEntropy
 from kompakt_codec.models import (
+    MIN_SIDE,
     ImageSpec,
     TransformModel,
     build_model,
@@ -148,7 +149,7 @@ class Checkpoint:
             levels=model.levels,
             default_level=default_level,
             labels=labels,
-            entropy=_ENTROPY_KINDS[type(entropy)],
+            entropy=model.entropy,
             weights=weights,
             fingerprint=entropy.fingerprint.hex(),
             synthesis_hash=_synthesis_hash(model),
@@ -195,13 +196,15 @@ class Checkpoint:
     @classmethod
     def _assemble(cls, header: Header, tensors: dict[str, torch.Tensor]) -> Self:
         model = _build(header, tensors)
-        entropy = _read_entropy(header, tensors)
+        entropy = _read_entropy(header, model, tensors)
         if model.latent_shape[0] != entropy.channels:
             raise CheckpointError(f"the entropy path is for {entropy.channels} channels of latents")
         if header.latent_shape != model.latent_shape or len(header.curve) not in (0, header.levels):
             raise CheckpointError("the header has another latent_shape or curve than the model")
-        if len(header.labels) not in (0, header.levels - 1):
-            raise CheckpointError("every level above 0 needs its label")
+        if len(header.labels) != (header.levels - 1 if model.has_labels else 0):
+            raise CheckpointError("a conditional model needs a label for every level above 0")
+        if len(set(header.labels)) < len(header.labels) or "" in header.labels:
+            raise CheckpointError("labels must differ from each other")
         if not model.levels == entropy.levels == header.levels > header.default_level:
             raise CheckpointError("the entropy path has other rate levels than the model")
         if entropy.fingerprint.hex() != header.fingerprint:
@@ -273,7 +276,13 @@ def _restored(value: torch.Tensor, *, halved: bool) -> torch.Tensor:
     return value.float() if halved and value.dtype == torch.float16 else value
 
 
-def _read_entropy(header: Header, tensors: dict[str, torch.Tensor]) -> EntropyModel:
+def _read_entropy(
+    header: Header, model: TransformModel, tensors: dict[str, torch.Tensor]
+) -> EntropyModel:
+    if header.entropy != model.entropy:
+        raise CheckpointError(f"{header.architecture} needs an entropy path of {model.entropy}")
+    if model.any_size and min(header.height, header.width) < MIN_SIDE:
+        raise CheckpointError(f"a model of any size is of images of {MIN_SIDE} pixels or more")
     parts = {
         key.removeprefix(_ENTROPY_PREFIX): value
         for key, value in tensors.items()
@@ -284,13 +293,6 @@ def _read_entropy(header: Header, tensors: dict[str, torch.Tensor]) -> EntropyMo
     if header.entropy == "hyperprior":
         return HyperEntropy.from_tensors(parts, levels=header.levels)
     return TableEntropy.from_tensors(parts, shape=header.latent_shape, levels=header.levels)
-
-
-_ENTROPY_KINDS: dict[type, Literal["tables", "context", "hyperprior"]] = {
-    TableEntropy: "tables",
-    ContextEntropy: "context",
-    HyperEntropy: "hyperprior",
-}
 
 
 def _synthesis_hash(model: TransformModel) -> str:

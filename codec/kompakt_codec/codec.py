@@ -162,6 +162,7 @@ class Codec:
                 images[rest[k]] = crop_pixels(pixels, self.size_of(parsed[rest[k]]))
         return [images[i] for i in range(len(frames))]
 
+    @torch.inference_mode(False)  # the search needs gradients, whatever the caller's mode
     @torch.no_grad()
     def analyse(self, images: Pixels, levels: Levels) -> Symbols:
         """Transform and quantise uint8 images (N, height, width, channels) to symbols (N, C, h, w).

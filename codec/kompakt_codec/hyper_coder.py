@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 MAX_SIDE_CHANNELS = 256
 MAX_UNITS = 512
 MAX_CHANNELS = 1024
+MAX_GROUPS = 8
 _SUM_BITS = WEIGHT_BITS + ACTIVATION_BITS
 _MEAN_LIMIT = MAX_SYMBOL << PARAMETER_BITS
 _CHUNK_SYMBOLS = 1 << 17
@@ -148,24 +149,45 @@ class HyperEntropy:
     ) -> list[Symbols | StreamError]:
         limit = max_payload(shape, self._side_shape(shape))
         results: list[Symbols | StreamError | None] = [None] * len(payloads)
-        decoders = []
-        z = np.zeros((len(payloads), *self._side_shape(shape)), np.int16)
+        opened: dict[int, constriction.stream.queue.RangeDecoder] = {}
+        sides = []
         for i, (payload, level) in enumerate(zip(payloads, levels, strict=True)):
             decoder = open_payload(payload, limit)
-            decoders.append(decoder)
             if isinstance(decoder, StreamError):
                 results[i] = decoder
                 continue
             try:
-                z[i] = self.side.coder(level).take(decoder, z.shape[1:])
+                sides.append(self.side.coder(level).take(decoder, self._side_shape(shape)))
             except CorruptStreamError as exc:
                 results[i] = exc
+                continue
+            opened[i] = decoder
+        if opened:
+            sound = self._decode_sound(
+                list(opened.values()), np.stack(sides), [levels[i] for i in opened], shape
+            )
+            for i, item in zip(opened, sound, strict=True):
+                results[i] = item
+        return [item for item in results if item is not None]
+
+    def _decode_sound(
+        self,
+        decoders: Sequence[constriction.stream.queue.RangeDecoder],
+        z: Symbols,
+        levels: Sequence[int],
+        shape: LatentShape,
+    ) -> list[Symbols | StreamError]:
+        """The rest of streams whose side information z (N, S, h, w) is known."""
         features = self._features(z, levels, shape[1:])
-        y = np.zeros((len(payloads), *shape[1:], shape[0]))
+        y = np.zeros((len(decoders), *shape[1:], shape[0]))
+        failed: set[int] = set()
         for group in range(len(self.bounds) - 1):
-            self._decode_group(group, features, y, levels, decoders, results)
+            self._decode_group(group, features, y, levels, decoders, failed)
+            if len(failed) == len(decoders):
+                break
         symbols = y.transpose(0, 3, 1, 2).astype(np.int16)
-        return [symbols[i] if item is None else item for i, item in enumerate(results)]
+        wrong = "no symbols lead to this payload"
+        return [CorruptStreamError(wrong) if i in failed else one for i, one in enumerate(symbols)]
 
     def _decode_group(
         self,
@@ -173,18 +195,18 @@ class HyperEntropy:
         features: Floats,
         y: Floats,
         levels: Sequence[int],
-        decoders: Sequence[constriction.stream.queue.RangeDecoder | StreamError],
-        results: list[Symbols | StreamError | None],
+        decoders: Sequence[constriction.stream.queue.RangeDecoder],
+        failed: set[int],
     ) -> None:
         start, stop = self.bounds[group : group + 2]
         means, scales = self._parameters(group, features, y, levels)
         for i, decoder in enumerate(decoders):
-            if results[i] is not None or isinstance(decoder, StreamError):
+            if i in failed:
                 continue
             try:
                 values = self._tables.decode(decoder, means[i], scales[i])
             except (AssertionError, ValueError):
-                results[i] = CorruptStreamError("no symbols lead to this payload")
+                failed.add(i)
                 continue
             rows = values.reshape(stop - start, *y.shape[1:3])
             y[i, :, :, start:stop] = rows.transpose(1, 2, 0)
@@ -280,7 +302,7 @@ def _names(groups: int) -> Iterator[str]:
 def _check(layers: Mapping[str, IntegerConv], side: TableEntropy) -> list[int]:
     """Where each group of channels begins and the last ends. Raises CheckpointError."""
     groups = sum(name.startswith("last.") for name in layers)
-    if not groups or set(layers) != set(_names(groups)):
+    if not 1 <= groups <= MAX_GROUPS or set(layers) != set(_names(groups)):
         raise CheckpointError("the hyperprior's layers are not those of a hyperprior")
     outputs = [len(layers[f"last.{i}"].weight) for i in range(groups)]
     if any(n % 2 or n < 2 for n in outputs):

@@ -148,7 +148,10 @@ def residual_steps(
     first = 0
     for last, reach in CLASSES:
         beyond = []
-        for symbol, mean, index in zip(symbols, means, indices, strict=True):
+        fractions = [((mean + 128) & 255) >> 4 for mean in means]
+        order = sorted(range(len(symbols)), key=lambda k: (indices[k], fractions[k], k))
+        for k in order:
+            symbol, mean, index = symbols[k], means[k], indices[k]
             if not first <= index <= last:
                 continue
             rest = symbol - ((mean + 128) >> 8)

@@ -72,7 +72,8 @@ def int32(*values: int) -> torch.Tensor:
         ({"surprise": 1}, "surprise"),
         ({"levels": 2}, "as many minimums"),
         ({"default_level": 1}, "rate levels"),
-        ({"entropy": "context"}, "entropy.max_symbols"),
+        ({"entropy": "context"}, "needs an entropy path of tables"),
+        ({"labels": ["a"]}, "needs a label for every level"),
     ],
 )
 def test_a_wrong_header_is_refused(path, header, message):

@@ -85,7 +85,7 @@ def _parser() -> Parser:
         "--init",
         type=Path,
         metavar="RUN_DIR",
-        help="start from the best weights of another run, where names and sizes are the same",
+        help="start from the best weights of another run, of the same architecture and sizes",
     )
     recipe = parser.add_argument_group("recipe (default: the model's own)")
     recipe.add_argument("--epochs", type=int, metavar="N")

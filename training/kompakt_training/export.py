@@ -1,7 +1,7 @@
 """From trained weights to a checkpoint: the quantiser fixed, tables frozen, rate measured."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -110,9 +110,8 @@ def freeze(
         return ContextEntropy.freeze(model.prior, max_symbols=bounds)
     if isinstance(model, HyperpriorModel):
         pixels = pixels[: _HYPER_SYMBOLS // math.prod(model.latent_shape_of(images.shape[1:3]))]
-        return _freeze_hyperprior(
-            model, [symbols_of(model, pixels, q) for q in range(model.levels)]
-        )
+        symbols = (symbols_of(model, pixels, q) for q in range(model.levels))
+        return _freeze_hyperprior(model, symbols)
     fit_step(model, pixels, step_scale)
     levels = range(model.levels)
     return TableEntropy(
@@ -131,7 +130,7 @@ def of_level(labels: LabelNumbers | None, level: int) -> slice | npt.NDArray[np.
 
 
 def _freeze_hyperprior(
-    model: HyperpriorModel, symbols: Sequence[npt.NDArray[np.float32]]
+    model: HyperpriorModel, symbols: Iterable[npt.NDArray[np.float32]]
 ) -> HyperEntropy:
     """The side information is what the frozen networks make of each level's symbols."""
     side = model.prior.side_channels

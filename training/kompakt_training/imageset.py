@@ -22,6 +22,14 @@ class Labels:
     val: LabelNumbers | None = None
     test: LabelNumbers | None = None
 
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the names and of all images' classes, 64 hexadecimal digits."""
+        digest = hashlib.sha256(repr(self.names).encode())
+        for part in (self.train, self.val, self.test):
+            digest.update(b"" if part is None else part.astype("<i8").tobytes())
+        return digest.hexdigest()
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSet:

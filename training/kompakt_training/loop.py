@@ -233,7 +233,10 @@ def fit(
 
 def run_identity(settings: Settings, images: ImageSet) -> dict[str, str | int | float]:
     """All that must be the same for one run to go on with another's state."""
-    return {**settings.flat(), "images_sha256": images.sha256}
+    identity = {**settings.flat(), "images_sha256": images.sha256}
+    if settings.model in CONDITIONAL:
+        identity["labels_sha256"] = images.labels.sha256
+    return identity
 
 
 def _refuse_other_run(
@@ -271,11 +274,24 @@ def _require_size(images: ImageSet, model: str) -> None:
 
 def require_labels(images: ImageSet, classes: int) -> None:
     """Raise TrainingError unless the images have labels of so many classes."""
-    if len(images.labels.names) != classes:
+    labels = images.labels
+    if not labels.names:
         raise TrainingError(
-            f"{images.name} has {len(images.labels.names)} classes, the model {classes}: a folder "
-            "needs one subfolder for each class, and --classes says how many"
+            f"{images.name} has no labels: a folder needs one subfolder for each class, a "
+            "published set the files of its labels beside those of its images"
         )
+    if len(labels.names) != classes:
+        raise TrainingError(
+            f"{images.name} has {len(labels.names)} classes, not {classes}: leave --classes out"
+        )
+    for part in (labels.train, labels.test):
+        missing = set(range(classes)) - set(np.unique(np.asarray(part)).tolist())
+        if missing:
+            name = labels.names[min(missing)]
+            raise TrainingError(
+                f"{images.name}: no image of {name} among those to train on, or to test on: every "
+                "class needs more images"
+            )
 
 
 def _label_tensor(labels: LabelNumbers | None, device: torch.device) -> torch.Tensor | None:

@@ -82,7 +82,7 @@ def _labels(train_file: Path, test_file: Path, *, counts: tuple[int, int]) -> La
     if (len(train), len(test)) != counts:
         raise TrainingError(f"{files[0].parent} has another number of labels than of images")
     return Labels(
-        names=tuple(str(n) for n in range(int(train.max()) + 1)),
+        names=tuple(str(n) for n in range(int(max(train.max(), test.max())) + 1)),
         train=train[:-NUM_VAL_IMAGES],
         val=train[-NUM_VAL_IMAGES:],
         test=test,

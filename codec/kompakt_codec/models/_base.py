@@ -4,7 +4,7 @@ import abc
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -34,6 +34,7 @@ class ImageSpec:
         return f"{self.height}x{self.width}x{self.channels}"
 
 
+EntropyKind = Literal["tables", "context", "hyperprior"]
 MIN_SIDE, MAX_SIDE = 8, 1024
 """Of the images that a model of any size accepts; the smallest has latents of size 1x1."""
 
@@ -65,7 +66,7 @@ class SizeRange:
         shrink = min(b / n for n, b in zip(size, self.most, strict=True))
         grow = max(a / n for a, n in zip(self.least, size, strict=True))
         factor = min(shrink, max(grow, 1))
-        return round(size[0] * factor), round(size[1] * factor)
+        return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
     def __str__(self) -> str:
         least = "x".join(map(str, self.least))
@@ -85,6 +86,10 @@ class TransformModel(nn.Module, abc.ABC):
     """How the names of the weights begin that ``synthesise`` uses."""
     training_state: ClassVar[tuple[str, ...]] = ()
     """How the names of the weights begin that only training needs; no checkpoint holds them."""
+    entropy: ClassVar[EntropyKind] = "tables"
+    """What its probabilities are made of."""
+    has_labels: ClassVar[bool] = False
+    """Whether its levels above 0 stand for labels."""
     any_size: ClassVar[bool] = False
     """Whether it takes images of sizes that it was not trained on."""
     latent_shape: LatentShape

@@ -70,9 +70,9 @@ class MaskedPrior(Prior):
         2**-sum_bits.
         """
         hidden, outputs = len(weights[0]), len(weights[2])
-        prior = cls(
-            latents, hidden // latents, outputs // (3 * latents), len(shifts[0])
-        ).requires_grad_(False)
+        with torch.random.fork_rng(devices=[]):  # fresh weights are drawn, and not used
+            prior = cls(latents, hidden // latents, outputs // (3 * latents), len(shifts[0]))
+        prior.requires_grad_(False)
         scales = (2.0**-weight_bits, 2.0**-sum_bits, 2.0**-sum_bits)
         layers = zip((prior.first, prior.second, prior.last), prior.shifts, strict=True)
         for index, (layer, shift) in enumerate(layers):

@@ -48,6 +48,7 @@ class ContextConfig:
 class ContextModel(RateModel):
     """Images (N, channels, height, width) to (N, latents, 1, 1) integers and back."""
 
+    entropy = "context"
     config_class = ContextConfig
     prior: MaskedPrior
 

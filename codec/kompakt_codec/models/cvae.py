@@ -36,6 +36,7 @@ class CVAEConfig:
 class ConditionalVAE(VariationalAutoencoder):
     """Images and labels to (N, latents, 1, 1) integers and back."""
 
+    has_labels = True
     config_class = CVAEConfig
 
     def __init__(self, spec: ImageSpec, config: CVAEConfig) -> None:

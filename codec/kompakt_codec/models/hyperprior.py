@@ -44,6 +44,7 @@ class HyperpriorConfig:
 class HyperpriorModel(RateModel):
     """Images (N, channels, height, width) to (N, latents, ceil(h/8), ceil(w/8)) integers."""
 
+    entropy = "hyperprior"
     any_size = True
     rate_warm_up = 0.001  # the transforms are a codec from the start
     config_class = HyperpriorConfig

@@ -80,7 +80,9 @@ class ModelTrials:
 
     def _search(self) -> None:
         finest = self._demand.max_bytes is not None
-        search = LevelSearch(len(self._images), self._engine.codec.levels, finest=finest)
+        codec = self._engine.codec
+        count = 1 if codec.header.labels else codec.levels  # a label is for the caller to give
+        search = LevelSearch(len(self._images), count, finest=finest)
         while True:
             images, levels = search.next()
             if not len(images):
