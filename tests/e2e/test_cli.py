@@ -34,7 +34,7 @@ def folder(tmp_path, digits) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("model", ["mnist-ae", "mnist-context", "mnist-vae"])
+@pytest.mark.parametrize("model", ["mnist-ae", "mnist-context", "mnist-cvae", "mnist-vae"])
 def test_a_file_there_and_back(kompakt, folder, tmp_path, digits, model):
     stream, back = tmp_path / "x.kpt", tmp_path / "x.png"
     kompakt("compress", folder / "0.png", "-o", stream, "--model", model)
@@ -54,9 +54,15 @@ def test_a_directory_there_and_back(kompakt, folder, tmp_path):
 
 def test_models_and_evaluate_speak_json(kompakt, folder):
     models = json.loads(kompakt("models", "--json").stdout)
-    assert [m["name"] for m in models] == ["mnist-ae", "mnist-context", "mnist-vae"]
+    assert [m["name"] for m in models] == [
+        "mnist-ae",
+        "mnist-context",
+        "mnist-cvae",
+        "mnist-vae",
+        "photos-hyperprior",
+    ]
     assert all(len(m["fingerprint"]) == 64 for m in models)
-    assert {m["architecture"] for m in models} == {"ae", "context", "vae"}
+    assert {m["architecture"] for m in models} == {"ae", "context", "cvae", "vae", "hyperprior"}
     evaluation = json.loads(kompakt("evaluate", folder, "--json").stdout)
     pooled = {(m["codec"], m["reference_model"]) for m in evaluation["pooled"]}
     assert {("mnist-ae", ""), ("zip", ""), ("webp", "mnist-vae")} <= pooled

@@ -7,7 +7,7 @@ from kompakt_client import Client
 from kompakt_training.data import load_dataset
 from kompakt_training.errors import TrainingError
 
-PAPER_MSE = {"mnist-ae": 0.0027, "mnist-context": 0.0027, "mnist-vae": 0.0138}
+PAPER_MSE = {"mnist-ae": 0.0027, "mnist-context": 0.0027, "mnist-cvae": 0.0138, "mnist-vae": 0.0138}
 
 
 @pytest.fixture(scope="module")

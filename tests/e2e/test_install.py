@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from kompakt_service.settings import DEFAULT_MODELS
 from tests.e2e.conftest import running_service
 
 ROOT = Path(__file__).parents[2]
@@ -41,9 +42,8 @@ def packages(bin_directory: Path) -> set[str]:
 
 def test_the_wheel_holds_what_it_must_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    assert "kompakt_service/models/mnist-ae.safetensors" in names
-    assert "kompakt_service/models/mnist-context.safetensors" in names
-    assert "kompakt_service/models/mnist-vae.safetensors" in names
+    for path in DEFAULT_MODELS.glob("*.safetensors"):
+        assert f"kompakt_service/models/{path.name}" in names
     for package in ("kompakt", "kompakt_client", "kompakt_codec", "kompakt_service"):
         assert f"{package}/py.typed" in names
     top = {name.split("/")[0] for name in names}

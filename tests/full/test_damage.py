@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kompakt_codec.codec import Codec, by_shape
+from kompakt_codec.codec import Codec, by_shape, crop_pixels
 from kompakt_codec.errors import StreamError
 from kompakt_codec.frame import Frame, Profile, parse_frame
 from kompakt_codec.images import Pixels
@@ -11,17 +11,20 @@ from kompakt_codec.quality import Demand, compress_with
 from kompakt_service.settings import DEFAULT_MODELS
 from tests.support import real_digits, several_domains
 
-COUNT = 100_000
-MODELS = ["mnist-context"]
+COUNT = 50_000
+"""In each of the two profiles."""
+MODELS = ["mnist-context", "photos-hyperprior"]
 
 
 def sound_frames(codec: Codec, profile: Profile) -> list[bytes]:
     """Frames of every level, and classical ones of several kinds."""
-    digits = list(real_digits(13 * 4))
+    channels = codec.header.channels
+    digits = list(real_digits(13 * 4).repeat(channels, axis=3))
+    others = [image.repeat(channels, axis=2) for image in several_domains()]
     levels = [i % codec.levels for i in range(len(digits))]
     frames = codec.compress(digits, level=levels, profile=profile)
     for demand in (Demand(lossless=True), Demand(max_mse=1e-4)):
-        made = compress_with(codec, [*several_domains(), *digits[:4]], demand, profile=profile)
+        made = compress_with(codec, [*others, *digits[:4]], demand, profile=profile)
         frames += [one.stream for one in made]
     return frames
 
@@ -57,7 +60,8 @@ def decoded(codec: Codec, data: list[bytes], profile: Profile) -> list[Pixels | 
         members = [sound[k] for k in group]
         levels = [frames[i].mode for i in members]
         pictures = codec.synthesise(np.stack([made[i] for i in members]), levels)
-        answers |= dict(zip(members, pictures, strict=True))
+        for i, picture in zip(members, pictures, strict=True):
+            answers[i] = crop_pixels(picture, codec.size_of(frames[i]))
     return [answers[i] for i in range(len(data))]
 
 
@@ -78,7 +82,9 @@ def test_every_damaged_frame_is_an_error_or_the_right_picture(model, profile, re
         for i, answer in zip(part, answers, strict=True):
             if isinstance(answer, StreamError):
                 continue
-            is_right = np.abs(answer.astype(int) - pictures[i]).max() <= 1
+            is_right = answer.shape == pictures[i].shape and (
+                np.abs(answer.astype(int) - pictures[i]).max() <= 1
+            )
             same += int(is_right)
             through += int(not is_right)
     record_property("right_pictures", same)
