@@ -72,7 +72,8 @@ class Client(BaseClient):
         Options:
         - `model`: its name; default, the server's default model.
         - `profile`: "file" (default) makes a self-describing stream, "embedded" one
-          with at most 2 bytes beside the payload, whose model you have to know.
+          with 2 bytes beside the payload (and the size, if it is not the usual one of
+          a model of several), whose model you have to know.
         - `fit`: what to do with an image of a size that the model does not accept:
           "refuse" it (default), or scale it to "contain", "cover" or "stretch".
         - one quality at most, which the stream is measured to have, or else the image
