@@ -34,7 +34,7 @@ test: setup lint types  ## Run the whole suite: lint, types, tests
 	$(BIN)/pytest
 
 test-full: setup  ## Hold every promise on all test digits, in about half an hour
-	$(BIN)/pytest -m full tests/full
+	$(BIN)/pytest -s -m full tests/full
 	$(BIN)/python -m tests.full.streams write build/streams.npz
 	$(BIN)/python -m tests.full.streams check build/streams.npz
 
