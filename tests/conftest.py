@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from kompakt_training.data import load_dataset
+from kompakt_training.errors import TrainingError
 from tests.support import make_checkpoint, make_level_checkpoint, real_digits
 
 
@@ -18,6 +20,15 @@ def _one_thread() -> None:
 def digits() -> np.ndarray:
     """Two hundred real digits, uint8 (N, 28, 28, 1)."""
     return real_digits(200)
+
+
+@pytest.fixture(scope="session")
+def test_digits() -> np.ndarray:
+    """All 10,000 of MNIST's test digits, uint8 (10000, 28, 28, 1)."""
+    try:
+        return load_dataset("mnist").test
+    except TrainingError as exc:
+        pytest.skip(f"MNIST is not here: {exc}")
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ number of threads that decodes it.
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,7 @@ from kompakt_codec.frame import (
     pack_frame,
     parse_frame,
 )
+from kompakt_codec.grouping import by_shape, positions_by
 from kompakt_codec.images import Pixels
 from kompakt_codec.models import MAX_SIDE, MIN_SIDE, RateModel, SizeRange
 from kompakt_codec.refine import Refiner
@@ -224,10 +225,9 @@ class Codec:
         """
         results: list[Symbols | StreamError | None] = [self._refusal(frame) for frame in frames]
         rest = [i for i, refusal in enumerate(results) if refusal is None]
-        groups: dict[LatentShape, list[int]] = {}
-        for i in rest:
-            groups.setdefault(self.latent_shape(self.size_of(frames[i])), []).append(i)
-        for shape, members in groups.items():
+        shapes = [self.latent_shape(self.size_of(frames[i])) for i in rest]
+        for shape, group in positions_by(shapes).items():
+            members = [rest[k] for k in group]
             payloads = [frames[i].payload for i in members]
             decoded = self._entropy.decode(payloads, [frames[i].mode for i in members], shape)
             for i, item in zip(members, decoded, strict=True):
@@ -294,14 +294,6 @@ class Codec:
 
     def _level_tensor(self, levels: Levels | npt.NDArray[np.int64]) -> torch.Tensor:
         return torch.as_tensor(levels, dtype=torch.int64, device=self.device)
-
-
-def by_shape(arrays: Sequence[npt.NDArray[Any]]) -> list[list[int]]:
-    """The positions of arrays, those of one shape together."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for i, array in enumerate(arrays):
-        groups.setdefault(array.shape, []).append(i)
-    return list(groups.values())
 
 
 def _by(shape: Sequence[int]) -> str:

@@ -26,6 +26,7 @@ from kompakt_codec.entropy import (
     terminate,
 )
 from kompakt_codec.errors import CheckpointError, CorruptStreamError, StreamError
+from kompakt_codec.grouping import positions_by
 from kompakt_codec.integer import (
     ACTIVATION_BITS,
     ACTIVATION_LIMIT,
@@ -322,10 +323,7 @@ class ContextEntropy:
 
 def _chunks_by_level(levels: Sequence[int], size: int) -> Iterator[tuple[int, list[int]]]:
     """Each level that occurs, with the positions where it does, at most ``size`` at a time."""
-    members: dict[int, list[int]] = {}
-    for i, level in enumerate(levels):
-        members.setdefault(int(level), []).append(i)
-    for level, positions in members.items():
+    for level, positions in positions_by(levels).items():
         for start in range(0, len(positions), size):
             yield level, positions[start : start + size]
 

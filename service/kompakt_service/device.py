@@ -5,9 +5,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from kompakt_codec.codec import Codec, Levels, by_shape
+from kompakt_codec.codec import Codec, Levels
 from kompakt_codec.entropy import Symbols
 from kompakt_codec.frame import Profile
+from kompakt_codec.grouping import by_shape
 from kompakt_codec.images import Pixels
 from kompakt_codec.quality import Engine, Size
 from kompakt_service.batcher import Array, Batcher, Operation, Output, pixels_of

@@ -4,18 +4,8 @@ import numpy as np
 import pytest
 
 from kompakt_client import Client
-from kompakt_training.data import load_dataset
-from kompakt_training.errors import TrainingError
 
 PAPER_MSE = {"mnist-ae": 0.0027, "mnist-context": 0.0027, "mnist-cvae": 0.0138, "mnist-vae": 0.0138}
-
-
-@pytest.fixture(scope="module")
-def test_digits() -> np.ndarray:
-    try:
-        return load_dataset("mnist").test
-    except TrainingError as exc:
-        pytest.skip(f"MNIST is not here: {exc}")
 
 
 @pytest.mark.slow

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from kompakt_codec.codec import Codec, by_shape, crop_pixels
+from kompakt_codec.codec import Codec, crop_pixels
 from kompakt_codec.errors import StreamError
 from kompakt_codec.frame import Frame, Profile, parse_frame
+from kompakt_codec.grouping import by_shape
 from kompakt_codec.images import Pixels
 from kompakt_codec.quality import Demand, compress_with
 from kompakt_service.settings import DEFAULT_MODELS

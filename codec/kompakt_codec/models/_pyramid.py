@@ -6,11 +6,16 @@ common. So the first step of training is a working codec, and a fine quantiser r
 """
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from kompakt_codec.entropy import LatentShape
+from kompakt_codec.frame import MAX_LEVELS
+from kompakt_codec.models._base import ImageSpec, Prior, RateModel, orthonormal_gain
 from kompakt_codec.models._blocks import Modulation, Residual
 
 STRIDE = 8
@@ -23,6 +28,47 @@ _COLOURS = {
     1: ((1.0,),),
     3: ((0.5774, 0.5774, 0.5774), (0.7071, 0.0, -0.7071), (0.4082, -0.8165, 0.4082)),
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PyramidConfig:
+    """Width and depth of the transforms, channels of the latents, rate levels."""
+
+    width: int
+    blocks: int
+    latents: int
+    levels: int = MAX_LEVELS
+
+    def __post_init__(self) -> None:
+        if not 4 <= self.width <= 512 or self.width % 2 or not 0 <= self.blocks <= 16:
+            raise ValueError("width must be even, 4 to 512, and blocks 0 to 16")
+        if not 1 <= self.latents <= 1024 or not 1 <= self.levels <= MAX_LEVELS:
+            raise ValueError(f"latents must be 1 to 1024 and levels 1 to {MAX_LEVELS}")
+
+
+class PyramidModel(RateModel):
+    """Images (N, channels, height, width) to (N, latents, ceil(h/8), ceil(w/8)) integers."""
+
+    any_size = True
+    rate_warm_up = 0.001  # the transforms are a codec from the start
+
+    def __init__(
+        self, spec: ImageSpec, config: PyramidConfig, make_prior: Callable[[], Prior]
+    ) -> None:
+        latents, levels = config.latents, config.levels
+        shape = (spec.channels, config.width, config.blocks, latents, levels)
+        super().__init__(
+            spec,
+            g_a=PyramidAnalysis(*shape),
+            g_s=PyramidSynthesis(*shape),
+            gain=orthonormal_gain(levels, latents),
+            prior=make_prior(),  # last: a seed draws the same weights as ever
+        )
+        self.latent_shape = (latents, 1, 1)
+
+    def latent_shape_of(self, size: tuple[int, int]) -> LatentShape:
+        """(latents, ceil(height / 8), ceil(width / 8))."""
+        return (self.latent_shape[0], -(-size[0] // STRIDE), -(-size[1] // STRIDE))
 
 
 class PyramidAnalysis(nn.Module):

@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from kompakt_codec.classical import ClassicalBody, cannot_win_batch, decode_classical
-from kompakt_codec.codec import Codec, by_shape
+from kompakt_codec.codec import Codec
 from kompakt_codec.entropy import Symbols
 from kompakt_codec.frame import Profile
+from kompakt_codec.grouping import by_shape
 from kompakt_codec.images import Pixels
 from kompakt_codec.quality._demand import Demand, QualityUnreachableError
 from kompakt_codec.quality._engine import Engine

@@ -1,14 +1,15 @@
 """Who does the work of a search."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from kompakt_codec.codec import Codec, Levels, by_shape
+from kompakt_codec.codec import Codec, Levels
 from kompakt_codec.entropy import Symbols
 from kompakt_codec.frame import Profile
+from kompakt_codec.grouping import by_shape, positions_by
 from kompakt_codec.images import Pixels
 
 _BATCH = 256
@@ -41,7 +42,7 @@ class Engine:
     ) -> list[bytes]:
         """Symbols of images (height, width) to frames."""
         frames = [b""] * len(symbols)
-        for members, size in by_size(sizes):
+        for size, members in positions_by(sizes).items():
             batch = np.stack([symbols[i] for i in members])
             chosen = [levels[i] for i in members]
             made = self.codec.encode(batch, chosen, size, profile=self.profile)
@@ -64,11 +65,3 @@ def _in_batches(
             batch = np.stack([arrays[i] for i in part])
             made.update(zip(part, transform(batch, [levels[i] for i in part]), strict=True))
     return [made[i] for i in range(len(arrays))]
-
-
-def by_size(sizes: Sequence[Size]) -> Iterator[tuple[list[int], Size]]:
-    """The positions of images that have one size, and it."""
-    groups: dict[Size, list[int]] = {}
-    for i, size in enumerate(sizes):
-        groups.setdefault(size, []).append(i)
-    yield from ((members, size) for size, members in groups.items())
