@@ -92,6 +92,9 @@ def _parser() -> Parser:
     recipe.add_argument("--batch-size", type=int, metavar="N")
     recipe.add_argument("--learning-rate", type=float, metavar="RATE", help="its peak")
     recipe.add_argument("--seed", type=int, default=DEFAULT_SEED, metavar="N")
+    recipe.add_argument(
+        "--mirror", action="store_true", help="half of the images are seen mirrored, left to right"
+    )
     for name, text in _CONFIG_FLAGS.items():
         recipe.add_argument(f"--{name}", type=int, metavar="N", help=text)
     recipe.add_argument(
@@ -195,6 +198,7 @@ def _settings(parser: Parser, args: argparse.Namespace, model: str) -> Settings:
             batch_size=args.batch_size,
             learning_rate=args.learning_rate,
             seed=args.seed,
+            mirror=args.mirror,
         )
     except ValueError as exc:
         parser.error(str(exc))

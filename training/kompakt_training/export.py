@@ -56,11 +56,15 @@ def export_checkpoint(
     model = build_model(settings.model, images.spec, settings.config)
     model.load_state_dict(state.best_weights)
     labels = images.labels if settings.model in CONDITIONAL else Labels()
-    entropy = freeze(model.eval(), images.train, step_scale=export.step_scale, labels=labels.train)
+    tiles = images.train_tiles
+    classes = None
+    if labels.train is not None:
+        classes = labels.train.repeat(len(tiles) // len(images.train))
+    entropy = freeze(model.eval(), tiles, step_scale=export.step_scale, labels=classes)
     training = Training(
         dataset=images.name,
         licence=images.licence,
-        num_images=len(images.train),
+        num_images=len(tiles),
         epochs=settings.epochs,
         command=command,
         details=_details(state, settings, images, export, machine),

@@ -1,5 +1,6 @@
 """A folder of image files as a dataset."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,12 +152,24 @@ def _load_parts(
     most = (MAX_TRAIN_TILES, MAX_HELD_OUT_TILES, MAX_HELD_OUT_TILES)
     held = MAX_FOLDER_BYTES // (tile[0] * tile[1] * channels)
     parts, numbers = [], []
-    for part, count in zip(_split(len(sources)), most, strict=True):
-        limit = min(count, held * count // sum(most)) if is_cut else len(part)
-        counts = share([sources[i].size for i in part], tile, limit=limit)
-        parts.append(_load(sources, part, counts, tile, channels))
+    for index, (part, count) in enumerate(zip(_split(len(sources)), most, strict=True)):
+        sizes = [sources[i].size for i in part]
+        piece = _wide(sizes, tile) if is_cut and index == 0 else tile
+        pixels = math.prod(piece) // math.prod(tile)
+        limit = min(count, held * count // sum(most)) // pixels if is_cut else len(part)
+        counts = share(sizes, piece, limit=limit)
+        parts.append(_load(sources, part, counts, piece, channels))
         numbers.append(np.repeat(part, counts))
     return parts, numbers
+
+
+def _wide(sizes: Sequence[Size], tile: Size) -> Size:
+    """What is cut out to train on: twice as wide and high where every image allows it.
+
+    Each epoch takes its crops out of it at other places.
+    """
+    wide = (2 * tile[0], 2 * tile[1])
+    return wide if all(h >= wide[0] and w >= wide[1] for h, w in sizes) else tile
 
 
 def _load(

@@ -36,7 +36,8 @@ class ImageSet:
     """Three disjoint parts, each uint8 (N, height, width, channels), N >= 1.
 
     Weights are fitted to ``train``, choices made on ``val``; ``test`` is only for the final
-    measurement. Raises ValueError for images that no model accepts.
+    measurement. What is trained on may be larger, whole multiples of the others' sides: an epoch
+    sees crops of it. Raises ValueError for images that no model accepts.
     """
 
     name: str
@@ -60,9 +61,17 @@ class ImageSet:
 
     @cached_property
     def spec(self) -> ImageSpec:
-        """Height, width and channels of every image."""
-        height, width, channels = self.train.shape[1:]
+        """Height, width and channels of the images that the model is for."""
+        height, width, channels = self.val.shape[1:]
         return ImageSpec(height=height, width=width, channels=channels)
+
+    @cached_property
+    def train_tiles(self) -> Images:
+        """``train`` in pieces of the others' size."""
+        height, width, channels = self.val.shape[1:]
+        rows, columns = self.train.shape[1] // height, self.train.shape[2] // width
+        grid = self.train.reshape(-1, rows, height, columns, width, channels)
+        return grid.swapaxes(2, 3).reshape(-1, height, width, channels)
 
     @cached_property
     def sha256(self) -> str:

@@ -21,6 +21,7 @@ from kompakt_training.quantiser import fit_step, rounded_mse, to_unit, unit_batc
 from kompakt_training.recipes import RECIPES
 from kompakt_training.settings import Settings, flag
 from kompakt_training.state import HistoryRow, TrainingState, load_state, save_state
+from kompakt_training.tiles import crops
 
 _BETAS = (0.9, 0.99)
 _WARM_UP = 0.1
@@ -62,8 +63,9 @@ class Trainer:
         ]
         self._train = _on_device(images.train, device)
         self._val = _on_device(images.val, device)
+        self._tile = (images.spec.height, images.spec.width)
         self._batch_size = min(settings.batch_size, len(self._train))
-        self.steps_per_epoch = len(self._train) // self._batch_size
+        self.steps_per_epoch = len(images.train_tiles) // self._batch_size
         with _seeded(settings.seed, 0, device):
             model = build_model(settings.model, images.spec, settings.config)
         self._precision = reduced_precision(device, enabled=RECIPES[settings.model].rate_distortion)
@@ -132,7 +134,7 @@ class Trainer:
 
     def _fit(self, on_step: OnStep) -> dict[str, float]:
         self.model.train()
-        order = torch.randperm(len(self._train)).to(self.device)
+        order = self._order().to(self.device)
         first_step = self.state.epoch * self.steps_per_epoch
         num_steps = self.settings.epochs * self.steps_per_epoch
         sums: dict[str, torch.Tensor] = {}
@@ -143,7 +145,7 @@ class Trainer:
             progress = (first_step + step) / num_steps
             labels = None if self._labels[0] is None else self._labels[0][indices]
             with self._precision:
-                batch = to_unit(self._train[indices])
+                batch = to_unit(self._drawn(self._train[indices]))
                 loss = LOSSES[self.settings.model](self.model, batch, progress, labels)
             self._optimizer.zero_grad()
             loss.total.backward()  # type: ignore[no-untyped-call]
@@ -155,6 +157,17 @@ class Trainer:
             _accumulate(sums, loss)
             on_step(loss.total.detach())
         return {name: total.item() / self.steps_per_epoch for name, total in sums.items()}
+
+    def _order(self) -> torch.Tensor:
+        """Which images an epoch sees, each as often as it holds tiles."""
+        tiles = self.steps_per_epoch * self._batch_size
+        rounds = -(-tiles // len(self._train))
+        return torch.cat([torch.randperm(len(self._train)) for _ in range(rounds)])
+
+    def _drawn(self, images: torch.Tensor) -> torch.Tensor:
+        if images.shape[2:] == self._tile and not self.settings.mirror:
+            return images
+        return crops(images, self._tile, mirror=self.settings.mirror)
 
     @torch.no_grad()
     def _validate(self) -> tuple[float, float]:
@@ -245,14 +258,14 @@ def _refuse_other_run(
     theirs: Mapping[str, str | int | float],
     ours: Mapping[str, str | int | float],
 ) -> None:
-    for key in {**ours, "init": ""}:
+    for key in {**ours, "init": "", "mirror": ""}:
         if theirs.get(key, "") == ours.get(key, ""):
             continue
         what = f"{flag(key)} {theirs.get(key)}, not {ours.get(key)}"
         if key == "images_sha256":
             what = "other images"
-        if key == "init":
-            what = "another --init"
+        if key in ("init", "mirror"):
+            what = f"another {flag(key)}"
         raise TrainingError(
             f"{path.parent} holds a run with {what}: give the same settings or another --out, "
             "or start again (train --no-resume, report --retrain)"

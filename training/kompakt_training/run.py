@@ -106,7 +106,7 @@ def _introduce(run: Run, trainer: Trainer, console: Console) -> None:
     skipped = f", {images.num_skipped} other files skipped" if images.num_skipped else ""
     say(
         console,
-        f"{images.name}: {cut}{len(images.train)} {'' if cut else 'images '}to train on, "
+        f"{images.name}: {cut}{len(images.train_tiles)} {'' if cut else 'images '}to train on, "
         f"{len(images.val)} to validate, {len(images.test)} to test, {images.spec}{small}{skipped}",
     )
     num_parameters = sum(p.numel() for p in trainer.model.parameters())

@@ -25,6 +25,8 @@ class Settings:
     batch_size: int
     learning_rate: float
     seed: int = DEFAULT_SEED
+    mirror: bool = False
+    """Whether half of the images are seen mirrored left to right."""
     init: str = ""
     """SHA-256 of the weights to start from, hexadecimal, or empty for fresh ones."""
 
@@ -49,6 +51,7 @@ class Settings:
         batch_size: int | None = None,
         learning_rate: float | None = None,
         seed: int = DEFAULT_SEED,
+        mirror: bool = False,
         init: str = "",
     ) -> "Settings":
         """The model's recipe, with what is given put in its place."""
@@ -60,6 +63,7 @@ class Settings:
             batch_size=recipe.batch_size if batch_size is None else batch_size,
             learning_rate=recipe.learning_rate if learning_rate is None else learning_rate,
             seed=seed,
+            mirror=mirror,
             init=init,
         )
 
@@ -72,6 +76,7 @@ class Settings:
             "batch_size": self.batch_size,
             "learning_rate": self.learning_rate,
             "seed": self.seed,
+            **({"mirror": 1} if self.mirror else {}),
             **({"init": self.init} if self.init else {}),
         }
 
@@ -123,8 +128,9 @@ def command_line(
         words += ["--crop", str(crop)]
     defaults = Settings.from_recipe(settings.model).flat()
     for key, value in settings.flat().items():
-        if key != "init" and value != defaults[key]:
+        if key not in ("mirror", "init") and value != defaults[key]:
             words += [flag(key), str(value)]
+    words += ["--mirror"] * settings.mirror
     if export.name != default_name(dataset, settings.model):
         words += ["--name", export.name]
     if export.step_scale != DEFAULT_STEP_SCALE:

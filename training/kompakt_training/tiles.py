@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 
 import numpy as np
+import torch
 
 from kompakt_training.imageset import Images
 
@@ -39,6 +40,23 @@ def share(sizes: Sequence[Size], tile: Size, *, limit: int) -> list[int]:
         if counts.sum() <= limit:
             return [int(count) for count in counts]
     return [int(index < limit) for index in range(len(sizes))]
+
+
+def crops(images: torch.Tensor, tile: Size, *, mirror: bool) -> torch.Tensor:
+    """A crop of each of the images (N, channels, height, width), each at a place of its own.
+
+    With ``mirror``, half of them left to right. Drawn from torch's generator.
+    """
+    count, _, height, width = images.shape
+    top = torch.randint(height - tile[0] + 1, (count, 1))
+    left = torch.randint(width - tile[1] + 1, (count, 1))
+    rows = top + torch.arange(tile[0])
+    columns = left + torch.arange(tile[1])
+    if mirror:
+        columns = torch.where(torch.rand(count, 1) < 0.5, columns.flip(1), columns)
+    rows, columns = rows.to(images.device), columns.to(images.device)
+    each = torch.arange(count, device=images.device)[:, None, None]
+    return images.permute(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2)
 
 
 def cut(image: Images, tile: Size, *, count: int, seed: Sequence[int]) -> Images:
