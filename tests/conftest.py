@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -9,6 +10,9 @@ import torch
 from kompakt_training.data import load_dataset
 from kompakt_training.errors import TrainingError
 from tests.support import make_checkpoint, make_level_checkpoint, real_digits
+
+hypothesis.settings.register_profile("kompakt", deadline=None)  # the first call compiles
+hypothesis.settings.load_profile("kompakt")
 
 
 @pytest.fixture(autouse=True, scope="session")

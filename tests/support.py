@@ -9,9 +9,10 @@ from sklearn.datasets import load_digits
 
 from kompakt_codec.checkpoint import Checkpoint, Measured, Training
 from kompakt_codec.context_coder import ContextEntropy
-from kompakt_codec.entropy import EntropyTables, TableEntropy, frequencies_from_counts
+from kompakt_codec.entropy import EntropyTables, frequencies_from_counts
 from kompakt_codec.hyper_coder import HyperEntropy
 from kompakt_codec.models import ContextModel, HyperpriorModel, ImageSpec, build_model
+from kompakt_codec.table_coder import TableEntropy
 
 DIGIT = ImageSpec(height=28, width=28, channels=1)
 UNTRAINED = Training(dataset="nothing", licence="none", num_images=1, epochs=1, command="untrained")

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from kompakt_codec.context_coder import ContextEntropy
-from kompakt_codec.entropy import EntropyModel, TableEntropy
+from kompakt_codec.entropy import EntropyModel
 from kompakt_codec.errors import CheckpointError
 from kompakt_codec.frame import MAX_LEVELS
 from kompakt_codec.hyper_coder import HyperEntropy
@@ -28,6 +28,7 @@ from kompakt_codec.models import (
     TransformModel,
     build_model,
 )
+from kompakt_codec.table_coder import TableEntropy
 
 SCHEMA_VERSION = 1
 MAX_CHECKPOINT_BYTES = 1 << 30

@@ -37,6 +37,7 @@ from kompakt_codec.grouping import by_shape, positions_by
 from kompakt_codec.images import Pixels
 from kompakt_codec.models import MAX_SIDE, MIN_SIDE, RateModel, SizeRange
 from kompakt_codec.refine import Refiner
+from kompakt_codec.transforms import make_transforms
 
 Levels = Sequence[int]
 
@@ -64,6 +65,7 @@ class Codec:
         self.num_parameters = sum(p.numel() for p in checkpoint.model.parameters())
         self._entropy = checkpoint.entropy
         self._model = checkpoint.model.eval().requires_grad_(False).to(self.device)
+        self._transforms = make_transforms(self._model, self.header.spec, self.device)
         self._refiner = self._make_refiner() if effort else None
         self._own_size = (self.header.height, self.header.width)
 
@@ -163,19 +165,27 @@ class Codec:
                 images[rest[k]] = crop_pixels(pixels, self.size_of(parsed[rest[k]]))
         return [images[i] for i in range(len(frames))]
 
-    @torch.inference_mode(False)  # the search needs gradients, whatever the caller's mode
-    @torch.no_grad()
     def analyse(self, images: Pixels, levels: Levels) -> Symbols:
         """Transform and quantise uint8 images (N, height, width, channels) to symbols (N, C, h, w).
 
         Rounding is the encoder's own choice: another device may choose a neighbour.
         """
-        x = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float().div_(255)
-        level = self._level_tensor(levels)
-        y = self._model.analyse(x, level)
+        y = self._transforms.analyse(images, np.asarray(levels, np.int64))
         if self._refiner is not None:
-            y = self._refiner.refine(x, y, level, self.effort)
-        return self._entropy.clip(y.cpu().numpy(), levels)
+            y = self._refined(images, y, levels)
+        return self._entropy.clip(y, levels)
+
+    @torch.inference_mode(False)  # the search needs gradients, whatever the caller's mode
+    @torch.no_grad()
+    def _refined(
+        self, images: Pixels, y: npt.NDArray[np.float32], levels: Levels
+    ) -> npt.NDArray[np.float32]:
+        assert self._refiner is not None
+        x = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float().div_(255)
+        level = torch.as_tensor(levels, dtype=torch.int64, device=self.device)
+        latents = torch.from_numpy(y).to(self.device)
+        refined = self._refiner.refine(x, latents, level, self.effort)
+        return refined.cpu().numpy()
 
     def encode(
         self, symbols: Symbols, levels: Levels, size: Sequence[int], *, profile: Profile
@@ -280,20 +290,13 @@ class Codec:
             return exc
         return symbols
 
-    @torch.inference_mode()
     def synthesise(self, symbols: Symbols, levels: Levels) -> Pixels:
         """Transform symbols (N, C, h, w) to uint8 images (N, height, width, channels).
 
         Those of a model of any size may have more rows and columns than the images had:
         ``crop_pixels``.
         """
-        y_hat = torch.from_numpy(symbols).to(self.device).float()
-        x_hat = self._model.synthesise(y_hat, self._level_tensor(levels))
-        x_hat = x_hat.mul(255).round_().clamp_(0, 255)
-        return x_hat.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
-
-    def _level_tensor(self, levels: Levels | npt.NDArray[np.int64]) -> torch.Tensor:
-        return torch.as_tensor(levels, dtype=torch.int64, device=self.device)
+        return self._transforms.synthesise(symbols, np.asarray(levels, np.int64))
 
 
 def _by(shape: Sequence[int]) -> str:

@@ -6,48 +6,39 @@ it (docs/format.md, "Context payload"). All images of a batch go in step, latent
 
 import hashlib
 import struct
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
-import constriction
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from kompakt_codec.context_kernel import Layer, Network, code
 from kompakt_codec.entropy import (
+    Decoded,
     LatentShape,
     Payloads,
     Symbols,
-    open_payload,
+    decode_each,
     tensor_array,
-    terminate,
 )
-from kompakt_codec.errors import CheckpointError, CorruptStreamError, StreamError
-from kompakt_codec.grouping import positions_by
+from kompakt_codec.errors import CheckpointError, StreamError
 from kompakt_codec.integer import (
     ACTIVATION_BITS,
     ACTIVATION_LIMIT,
-    PARAMETER_BITS,
     WEIGHT_BITS,
-    Floats,
-    Integers,
     Lookup,
     check_exact,
-    rectify,
-    round_shift,
 )
+from kompakt_codec.range_coder import PRECISION, RangeDecoders, RangeEncoders
 
 if TYPE_CHECKING:
     from kompakt_codec.models import MaskedPrior
 
 MAX_SYMBOL = 127
 _LAYERS = 3
-_ENCODE_CHUNK = 32
-"""Images coded at a time: what keeps their tables in the cache."""
-_DECODE_CHUNK = 512
 MAX_LATENTS = 1024
 MAX_COMPONENTS = 8
 """With more, a sum of masses could leave 64 bits."""
@@ -59,15 +50,6 @@ _KINDS = {
     **{f"weight{i}": torch.int16 for i in range(_LAYERS)},
     **{f"shift{i}": torch.int64 for i in range(_LAYERS)},
 }
-_FAMILY = constriction.stream.model.Categorical(perfect=False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Layer:
-    weight: Floats
-    """(out, in): whole numbers in units of 2**-12."""
-    shifts: Floats
-    """(levels, out): whole numbers in the units of the sums."""
 
 
 class ContextEntropy:
@@ -92,14 +74,16 @@ class ContextEntropy:
         self.levels = self.shifts[0].shape[0]
         self.units = self.weights[0].shape[0] // latents
         self.components = self.weights[2].shape[0] // (3 * latents)
-        self._max_payload = 8 + 3 * latents
-        self._layers = [
-            _Layer(weight=w.astype(np.float64), shifts=s.astype(np.float64))
-            for w, s in zip(self.weights, self.shifts, strict=True)
+        layers = [
+            Layer(weight.astype(np.float64), shift.astype(np.float64))
+            for weight, shift in zip(self.weights, self.shifts, strict=True)
         ]
         inputs = (float(max(max_symbols)), float(ACTIVATION_LIMIT), float(ACTIVATION_LIMIT))
-        for layer, largest in zip(self._layers, inputs, strict=True):
+        for layer, largest in zip(layers, inputs, strict=True):
             check_exact(layer.weight, layer.shifts, largest)
+        first, second, last = layers
+        bounds = np.asarray(self.max_symbols, np.int64)
+        self._network = Network(first, second, last, bounds, lookup.exp, lookup.sigmoid)
 
     @classmethod
     def freeze(cls, prior: "MaskedPrior", *, max_symbols: Sequence[int]) -> Self:
@@ -155,102 +139,32 @@ class ContextEntropy:
 
     def encode(self, symbols: Symbols, levels: Sequence[int]) -> list[bytes]:
         """Code symbols (N, C, 1, 1), each image at its level, to payloads."""
-        payloads = [b""] * len(symbols)
-        rows = symbols.reshape(len(symbols), self.latents)
-        for level, members in _chunks_by_level(levels, _ENCODE_CHUNK):
-            for i, payload in zip(members, self._encode_level(rows[members], level), strict=True):
-                payloads[i] = payload
-        return payloads
-
-    def _encode_level(self, rows: Symbols, level: int) -> Iterator[bytes]:
-        mixtures = self._all_parameters(rows, level)
-        weights = self._weights(mixtures.reshape(-1, self.components, 3), level)
-        indices = rows.astype(np.int32) + self.max_symbols[level]
-        for row, table in zip(indices, np.split(weights, len(rows)), strict=True):
-            encoder = constriction.stream.queue.RangeEncoder()
-            encoder.encode(row, _FAMILY, table)
-            yield terminate(encoder)
+        encoders = RangeEncoders.start(len(symbols), PRECISION * self.latents)
+        self._code(encoders, symbols, levels, decoding=False)
+        return encoders.finish()
 
     def decode(
         self, payloads: Payloads, levels: Sequence[int], shape: LatentShape
     ) -> list[Symbols | StreamError]:
         """Recover symbols (C, 1, 1) from each payload, or the error that it is."""
         assert shape == (self.latents, 1, 1)
-        results: list[Symbols | StreamError | None] = [None] * len(payloads)
-        for level, members in _chunks_by_level(levels, _DECODE_CHUNK):
-            decoders, indices = [], []
-            for i in members:
-                opened = open_payload(payloads[i], self._max_payload)
-                if isinstance(opened, StreamError):
-                    results[i] = opened
-                else:
-                    decoders.append(opened)
-                    indices.append(i)
-            decoded = self._decode_in_step(decoders, level) if decoders else []
-            for i, item in zip(indices, decoded, strict=True):
-                results[i] = item
-        return [item for item in results if item is not None]
+        return decode_each(payloads, levels, 8 + PRECISION // 8 * self.latents, self._take)
 
-    def _weights(self, mixtures: Integers, level: int) -> Floats:
-        bound = self.max_symbols[level]
-        return self.lookup.mixture_weights(mixtures, -bound, 2 * bound + 1)
+    def _take(self, decoders: RangeDecoders, levels: Sequence[int]) -> Decoded:
+        symbols = np.zeros((len(levels), self.latents, 1, 1), np.int16)
+        return symbols, self._code(decoders, symbols, levels, decoding=True)
 
-    def _all_parameters(self, rows: Symbols, level: int) -> Integers:
-        """Mixtures (N, latents, components, 3) of whole vectors of symbols."""
-        h = rows.astype(np.float64)
-        drop = (WEIGHT_BITS - ACTIVATION_BITS, WEIGHT_BITS)
-        for layer, bits in zip(self._layers[:2], drop, strict=True):
-            h = rectify(round_shift(h @ layer.weight.T + layer.shifts[level], bits))
-        return self._mixtures(h @ self._layers[2].weight.T + self._layers[2].shifts[level])
-
-    def _mixtures(self, sums: Floats) -> Integers:
-        bits = WEIGHT_BITS + ACTIVATION_BITS - PARAMETER_BITS
-        values = round_shift(sums, bits).astype(np.int64)
-        return values.reshape(len(sums), -1, self.components, 3)
-
-    def _decode_in_step(
+    def _code(
         self,
-        decoders: Sequence[constriction.stream.queue.RangeDecoder],
-        level: int,
-    ) -> list[Symbols | StreamError]:
-        count, units, outputs = len(decoders), self.units, 3 * self.components
-        y = np.zeros((count, self.latents))
-        hidden = [np.zeros((count, self.latents * units)) for _ in range(2)]
-        first, second, last = self._layers
-        failed: set[int] = set()
-        for i in range(self.latents):
-            group, upto = slice(i * units, (i + 1) * units), (i + 1) * units
-            out = slice(i * outputs, (i + 1) * outputs)
-            sums = y[:, :i] @ first.weight[group, :i].T + first.shifts[level, group]
-            hidden[0][:, group] = rectify(round_shift(sums, WEIGHT_BITS - ACTIVATION_BITS))
-            sums = hidden[0][:, :upto] @ second.weight[group, :upto].T
-            sums += second.shifts[level, group]
-            hidden[1][:, group] = rectify(round_shift(sums, WEIGHT_BITS))
-            sums = hidden[1][:, :upto] @ last.weight[out, :upto].T + last.shifts[level, out]
-            y[:, i] = self._decode_one(decoders, self._mixtures(sums)[:, 0], level, failed)
-        vectors = y.astype(np.int16).reshape(count, self.latents, 1, 1)
-        wrong = "no symbols lead to this payload"
-        return [CorruptStreamError(wrong) if k in failed else vectors[k] for k in range(count)]
-
-    def _decode_one(
-        self,
-        decoders: Sequence[constriction.stream.queue.RangeDecoder],
-        mixtures: Integers,
-        level: int,
-        failed: set[int],
-    ) -> npt.NDArray[np.float64]:
-        """One symbol of each stream; those that hold none are noted and get 0."""
-        weights = self._weights(mixtures, level)
-        symbols = np.zeros(len(decoders))
-        model = constriction.stream.model.Categorical
-        for k, (decoder, row) in enumerate(zip(decoders, weights, strict=True)):
-            if k in failed:
-                continue
-            try:
-                symbols[k] = decoder.decode(model(row, perfect=False)) - self.max_symbols[level]
-            except AssertionError:  # constriction's word for a number outside every symbol
-                failed.add(k)
-        return symbols
+        coders: RangeEncoders | RangeDecoders,
+        symbols: Symbols,
+        levels: Sequence[int],
+        *,
+        decoding: bool,
+    ) -> npt.NDArray[np.bool_]:
+        rows = np.ascontiguousarray(symbols).reshape(len(symbols), self.latents)
+        chosen = np.asarray(levels, np.int64)
+        return code(coders.states, coders.words, rows, chosen, decoding, self._network)
 
     def _check(self) -> None:
         in_range = all(1 <= symbol <= MAX_SYMBOL for symbol in self.max_symbols)
@@ -319,13 +233,6 @@ class ContextEntropy:
             shifts=shifts,
             lookup=Lookup(exp=arrays["exp"], sigmoid=arrays["sigmoid"]),
         )
-
-
-def _chunks_by_level(levels: Sequence[int], size: int) -> Iterator[tuple[int, list[int]]]:
-    """Each level that occurs, with the positions where it does, at most ``size`` at a time."""
-    for level, positions in positions_by(levels).items():
-        for start in range(0, len(positions), size):
-            yield level, positions[start : start + size]
 
 
 def _mask_lengths(latents: int, units: int, outputs: int) -> tuple[int, int, int]:

@@ -12,34 +12,33 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Self
 
-import constriction
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from kompakt_codec.entropy import (
+    Decoded,
     LatentShape,
     Payloads,
     Symbols,
-    TableEntropy,
-    open_payload,
+    decode_each,
     tensor_array,
-    terminate,
 )
-from kompakt_codec.errors import CheckpointError, CorruptStreamError, StreamError
+from kompakt_codec.errors import CheckpointError, StreamError
 from kompakt_codec.integer import (
     ACTIVATION_BITS,
     ACTIVATION_LIMIT,
     PARAMETER_BITS,
     WEIGHT_BITS,
     Floats,
-    Integers,
     Lookup,
     rectify,
     round_shift,
 )
 from kompakt_codec.integer_conv import IntegerConv, shuffle
-from kompakt_codec.residual_coder import MAX_SYMBOL, ResidualTables
+from kompakt_codec.range_coder import PRECISION, RangeDecoders, RangeEncoders
+from kompakt_codec.residual_coder import MAX_SYMBOL, MOST_BITS, Numbers, ResidualTables
+from kompakt_codec.table_coder import TableEntropy
 
 if TYPE_CHECKING:
     from kompakt_codec.models import HyperPrior
@@ -122,17 +121,16 @@ class HyperEntropy:
 
     def _encode(self, symbols: Symbols, levels: Sequence[int]) -> list[bytes]:
         z = self.side_information(symbols, levels)
-        encoders = [constriction.stream.queue.RangeEncoder() for _ in symbols]
-        for encoder, one, level in zip(encoders, z, levels, strict=True):
-            self.side.coder(level).put(encoder, one)
+        most_bits = MOST_BITS * symbols[0].size + PRECISION * z[0].size
+        encoders = RangeEncoders.start(len(symbols), most_bits)
+        self.side.put(encoders, z, levels)
         features = self._features(z, levels, symbols.shape[2:])
         y = _channels_last(symbols)
         for group, (start, stop) in enumerate(pairwise(self.bounds)):
             means, scales = self._parameters(group, features, y, levels)
-            values = symbols[:, start:stop].reshape(len(symbols), -1).astype(np.int64)
-            for encoder, *numbers in zip(encoders, values, means, scales, strict=True):
-                self._tables.encode(encoder, *numbers)
-        return [terminate(encoder) for encoder in encoders]
+            values = symbols[:, start:stop].reshape(len(symbols), -1).astype(np.int32)
+            self._tables.encode(encoders, values, means, scales)
+        return encoders.finish()
 
     def decode(
         self, payloads: Payloads, levels: Sequence[int], shape: LatentShape
@@ -148,68 +146,20 @@ class HyperEntropy:
         self, payloads: Payloads, levels: Sequence[int], shape: LatentShape
     ) -> list[Symbols | StreamError]:
         limit = max_payload(shape, self._side_shape(shape))
-        results: list[Symbols | StreamError | None] = [None] * len(payloads)
-        opened: dict[int, constriction.stream.queue.RangeDecoder] = {}
-        sides = []
-        for i, (payload, level) in enumerate(zip(payloads, levels, strict=True)):
-            decoder = open_payload(payload, limit)
-            if isinstance(decoder, StreamError):
-                results[i] = decoder
-                continue
-            try:
-                sides.append(self.side.coder(level).take(decoder, self._side_shape(shape)))
-            except CorruptStreamError as exc:
-                results[i] = exc
-                continue
-            opened[i] = decoder
-        if opened:
-            sound = self._decode_sound(
-                list(opened.values()), np.stack(sides), [levels[i] for i in opened], shape
-            )
-            for i, item in zip(opened, sound, strict=True):
-                results[i] = item
-        return [item for item in results if item is not None]
+        return decode_each(payloads, levels, limit, lambda d, q: self._take(d, q, shape))
 
-    def _decode_sound(
-        self,
-        decoders: Sequence[constriction.stream.queue.RangeDecoder],
-        z: Symbols,
-        levels: Sequence[int],
-        shape: LatentShape,
-    ) -> list[Symbols | StreamError]:
-        """The rest of streams whose side information z (N, S, h, w) is known."""
+    def _take(self, decoders: RangeDecoders, levels: Sequence[int], shape: LatentShape) -> Decoded:
+        z, failed = self.side.take(decoders, levels, self._side_shape(shape))
         features = self._features(z, levels, shape[1:])
-        y = np.zeros((len(decoders), *shape[1:], shape[0]))
-        failed: set[int] = set()
-        for group in range(len(self.bounds) - 1):
-            self._decode_group(group, features, y, levels, decoders, failed)
-            if len(failed) == len(decoders):
+        y = np.zeros((len(levels), *shape[1:], shape[0]))
+        for group, (start, stop) in enumerate(pairwise(self.bounds)):
+            if failed.all():
                 break
-        symbols = y.transpose(0, 3, 1, 2).astype(np.int16)
-        wrong = "no symbols lead to this payload"
-        return [CorruptStreamError(wrong) if i in failed else one for i, one in enumerate(symbols)]
-
-    def _decode_group(
-        self,
-        group: int,
-        features: Floats,
-        y: Floats,
-        levels: Sequence[int],
-        decoders: Sequence[constriction.stream.queue.RangeDecoder],
-        failed: set[int],
-    ) -> None:
-        start, stop = self.bounds[group : group + 2]
-        means, scales = self._parameters(group, features, y, levels)
-        for i, decoder in enumerate(decoders):
-            if i in failed:
-                continue
-            try:
-                values = self._tables.decode(decoder, means[i], scales[i])
-            except (AssertionError, ValueError):
-                failed.add(i)
-                continue
-            rows = values.reshape(stop - start, *y.shape[1:3])
-            y[i, :, :, start:stop] = rows.transpose(1, 2, 0)
+            means, scales = self._parameters(group, features, y, levels)
+            values = self._tables.decode(decoders, means, scales, failed)
+            rows = values.reshape(len(levels), stop - start, *shape[1:])
+            y[..., start:stop] = rows.transpose(0, 2, 3, 1)
+        return np.ascontiguousarray(y.transpose(0, 3, 1, 2)).astype(np.int16), failed
 
     def _features(self, z: Symbols, levels: Sequence[int], size: Sequence[int]) -> Floats:
         h = shuffle(self.layers["h_s.0"](_channels_last(z), levels), 2)
@@ -218,7 +168,7 @@ class HyperEntropy:
 
     def _parameters(
         self, group: int, features: Floats, y: Floats, levels: Sequence[int]
-    ) -> tuple[Integers, Integers]:
+    ) -> tuple[Numbers, Numbers]:
         """Means and log-scales (N, symbols of the group), in coding order."""
         if group:
             known = y[..., : self.bounds[group]]
@@ -227,7 +177,7 @@ class HyperEntropy:
         h = rectify(round_shift(features, WEIGHT_BITS))
         h = rectify(round_shift(self.layers[f"mixed.{group}"](h, levels), WEIGHT_BITS))
         sums = round_shift(self.layers[f"last.{group}"](h, levels), _SUM_BITS - PARAMETER_BITS)
-        flat = np.clip(sums, -_MEAN_LIMIT, _MEAN_LIMIT).astype(np.int64)
+        flat = np.clip(sums, -_MEAN_LIMIT, _MEAN_LIMIT).astype(np.int32)
         means, scales = np.split(flat.transpose(0, 3, 1, 2), 2, axis=1)
         return means.reshape(len(y), -1), scales.reshape(len(y), -1)
 

@@ -11,19 +11,23 @@ import numpy as np
 import numpy.typing as npt
 
 from kompakt_codec.errors import CheckpointError
+from kompakt_codec.range_coder import PRECISION
 
 WEIGHT_BITS = 12
 ACTIVATION_BITS = 10
 PARAMETER_BITS = 8
 SIGMOID_BITS = 7
 CDF_BITS = 20
-PRECISION = 24
-_INVERSE_BITS = 16
-_SLOPE_SHIFT = 3
+INVERSE_BITS = 16
+SLOPE = 1 / 8
 ACTIVATION_LIMIT = 64 << ACTIVATION_BITS
 LOG_SCALE_LIMIT = 4 << PARAMETER_BITS
-_EXP_LENGTH = 12 << PARAMETER_BITS
-_SIGMOID_REACH = 16 << SIGMOID_BITS
+EXP_OFFSET = 4 << PARAMETER_BITS
+"""Where the table of exp has 1."""
+LEAST_SHARE = (8 << PARAMETER_BITS) - 1
+"""A component's share is no less than exp of minus this."""
+_EXP_LENGTH = EXP_OFFSET + LEAST_SHARE + 1
+SIGMOID_REACH = 16 << SIGMOID_BITS
 _EXACT = 2.0**53
 
 Floats = npt.NDArray[np.float64]
@@ -37,7 +41,7 @@ def round_shift(x: Floats, bits: int) -> Floats:
 
 def rectify(x: Floats) -> Floats:
     """The leaky rectifier of slope 1/8 on whole numbers, rounded down, within the limit."""
-    leaky = np.maximum(x, np.floor(x * (1.0 / (1 << _SLOPE_SHIFT))))
+    leaky = np.maximum(x, np.floor(x * SLOPE))
     return np.clip(leaky, -ACTIVATION_LIMIT, ACTIVATION_LIMIT)
 
 
@@ -61,7 +65,7 @@ class Lookup:
     sigmoid: npt.NDArray[np.int32]
 
     def __post_init__(self) -> None:
-        if self.exp.shape != (_EXP_LENGTH,) or self.sigmoid.shape != (2 * _SIGMOID_REACH,):
+        if self.exp.shape != (_EXP_LENGTH,) or self.sigmoid.shape != (2 * SIGMOID_REACH,):
             raise CheckpointError("the lookup tables have other lengths")
         exp, sigmoid = self.exp.astype(np.int64), self.sigmoid.astype(np.int64)
         if exp.min() < 1 or exp.max() >= 1 << 23 or (np.diff(exp) > 0).any():
@@ -73,8 +77,8 @@ class Lookup:
     def make(cls) -> "Lookup":
         """The tables for a new checkpoint; from there on they are data, never computed again."""
         x = np.arange(_EXP_LENGTH) / (1 << PARAMETER_BITS) - 4
-        t = np.arange(-_SIGMOID_REACH, _SIGMOID_REACH) / (1 << SIGMOID_BITS)
-        exp = np.rint(np.exp(-x) * (1 << _INVERSE_BITS)).astype(np.int32)
+        t = np.arange(-SIGMOID_REACH, SIGMOID_REACH) / (1 << SIGMOID_BITS)
+        exp = np.rint(np.exp(-x) * (1 << INVERSE_BITS)).astype(np.int32)
         sigmoid = np.rint((1 << CDF_BITS) / (1 + np.exp(-t))).astype(np.int32)
         return cls(exp=exp, sigmoid=sigmoid)
 
@@ -86,18 +90,17 @@ class Lookup:
         frequencies have the sum 2**24 (see ``entropy``).
         """
         logits, means, log_scales = (parameters[..., i] for i in range(3))
-        offset = 4 << PARAMETER_BITS
-        behind = np.minimum(logits.max(1, keepdims=True) - logits, (8 << PARAMETER_BITS) - 1)
-        share = self.exp[behind + offset].astype(np.int64)
-        scale_index = np.clip(log_scales, -LOG_SCALE_LIMIT, LOG_SCALE_LIMIT) + offset
+        behind = np.minimum(logits.max(1, keepdims=True) - logits, LEAST_SHARE)
+        share = self.exp[behind + EXP_OFFSET].astype(np.int64)
+        scale_index = np.clip(log_scales, -LOG_SCALE_LIMIT, LOG_SCALE_LIMIT) + EXP_OFFSET
         inverse = self.exp[scale_index].astype(np.int64)
         edges = (2 * np.arange(minimum, minimum + length - 1, dtype=np.int64) + 1) << (
             PARAMETER_BITS - 1
         )
         distance = edges[None, :, None] - means[:, None, :]
-        shift = _INVERSE_BITS + PARAMETER_BITS - SIGMOID_BITS
+        shift = INVERSE_BITS + PARAMETER_BITS - SIGMOID_BITS
         steps = (distance * inverse[:, None, :]) >> shift
-        index = np.clip(steps + _SIGMOID_REACH, 0, 2 * _SIGMOID_REACH - 1)
+        index = np.clip(steps + SIGMOID_REACH, 0, 2 * SIGMOID_REACH - 1)
         mass = (self.sigmoid[index] * share[:, None, :]).sum(2)
         cdf = mass // share.sum(1)[:, None]
         cells = np.empty((len(cdf), length + 1), np.int64)

@@ -6,139 +6,216 @@ its ends stand for all that lies beyond, which an Exp-Golomb code then tells (Te
 docs/format.md, "Hyperprior payload", is the specification.
 """
 
-from collections.abc import Iterator
-from typing import NamedTuple
-
-import constriction
 import numpy as np
 import numpy.typing as npt
 
-from kompakt_codec.integer import PARAMETER_BITS, Floats, Integers, Lookup
+from kompakt_codec.integer import PARAMETER_BITS, Integers, Lookup
+from kompakt_codec.jit import kernel
+from kompakt_codec.range_coder import (
+    RangeDecoders,
+    RangeEncoders,
+    States,
+    Words,
+    find,
+    peek,
+    put,
+    skip,
+)
 
 MIN_LOG_SCALE = -1024
 SCALE_STEP = 32
 NUM_SCALES = 65
 FRACTIONS = 16
 MAX_SYMBOL = 1023
+MOST_BITS = 45
+"""A symbol takes at most 24 bits and an escape of 21."""
 _REACHES = (2, 4, 8, 16, 32, 64, 256)
 """How far from the mean's whole part the tables of each class go: 8 scales, but for the last."""
 _CLASS_ENDS = (21, 27, 33, 38, 44, 49, NUM_SCALES)
 """The scale after the last of each class."""
+_NUM_ROWS = NUM_SCALES * FRACTIONS
 _MAX_ESCAPE_BITS = 11
-_MAX_GATHERED = 1 << 15
-"""Frequencies of so many tables at most are copied together: 256 KiB."""
-_BIT = constriction.stream.model.Categorical(np.full(2, float((1 << 23) - 1)), perfect=False)
-_FAMILY = constriction.stream.model.Categorical(perfect=False)
+_HALF_UNIT = 1 << (PARAMETER_BITS - 1)
+_FRACTION_SHIFT = 4
+_HALF = np.uint64(1 << 23)
+_NO_BITS = np.uint64(0)
 
-
-class _Places(NamedTuple):
-    """Where the numbers of one class stand among all, in coding order, and their tables' rows."""
-
-    number: int
-    positions: npt.NDArray[np.intp]
-    rows: Integers
-
-    @property
-    def reach(self) -> int:
-        return _REACHES[self.number]
+Numbers = npt.NDArray[np.int32]
 
 
 class ResidualTables:
     """The tables of all scales and fractions, from a checkpoint's lookup tables."""
 
     def __init__(self, lookup: Lookup) -> None:
-        self._tables: list[Floats] = []
-        start = 0
+        sums, starts, reaches = [], [], []
+        start, position = 0, 0
         for reach, end in zip(_REACHES, _CLASS_ENDS, strict=True):
             parameters = _grid(start, end).reshape(-1, 1, 3)
-            self._tables.append(lookup.mixture_weights(parameters, -reach, 2 * reach + 1))
-            start = end
-        self._models = [
-            [constriction.stream.model.Categorical(row, perfect=False) for row in table]
-            for table in self._tables
-        ]
+            table = lookup.mixture_weights(parameters, -reach, 2 * reach + 1).astype(np.int64) + 1
+            cumulative = np.pad(np.cumsum(table, axis=1), ((0, 0), (1, 0)))
+            sums.append(cumulative.ravel())
+            starts += [position + cumulative.shape[1] * row for row in range(len(table))]
+            reaches += [reach] * len(table)
+            start, position = end, position + cumulative.size
+        self._cumulative = np.concatenate(sums).astype(np.uint32)
+        self._starts, self._reaches = np.array(starts, np.int64), np.array(reaches, np.int64)
 
     def encode(
-        self,
-        encoder: constriction.stream.queue.RangeEncoder,
-        symbols: Integers,
-        means: Integers,
-        scales: Integers,
+        self, encoders: RangeEncoders, symbols: Numbers, means: Numbers, scales: Numbers
     ) -> None:
-        """Code symbols (n,) with means and log-scales (n,), in units of 2**-8."""
-        whole = _whole(means)
-        for places in _places(means, scales):
-            reach = places.reach
-            rest = symbols[places.positions] - whole[places.positions]
-            indices = (np.clip(rest, -reach, reach) + reach).astype(np.int32)
-            if self._is_short(places):
-                encoder.encode(indices, _FAMILY, self._tables[places.number][places.rows])
-            else:
-                for row, run in _runs(places.rows):
-                    encoder.encode(indices[run], self._models[places.number][row])
-            for beyond in np.abs(rest[np.abs(rest) >= reach]) - reach:
-                _encode_escape(encoder, int(beyond))
+        """Code symbols (N, n) with means and log-scales (N, n), in units of 2**-8."""
+        tables = self._cumulative, self._starts, self._reaches
+        _encode(encoders.states, encoders.words, symbols, means, scales, *tables)
 
     def decode(
         self,
-        decoder: constriction.stream.queue.RangeDecoder,
-        means: Integers,
-        scales: Integers,
-    ) -> Integers:
-        """The inverse of ``encode``.
+        decoders: RangeDecoders,
+        means: Numbers,
+        scales: Numbers,
+        failed: npt.NDArray[np.bool_],
+    ) -> Numbers:
+        """The inverse of ``encode``: symbols (N, n).
 
-        Raises ValueError for an escape beyond all symbols, AssertionError (constriction's) for a
-        number outside every symbol.
+        Streams in ``failed`` (N,) are left alone, and those that hold none of -1023 to 1023 noted.
         """
-        symbols = _whole(means)
-        for places in _places(means, scales):
-            rest = self._take(decoder, places).astype(np.int64) - places.reach
-            for i in np.flatnonzero(np.abs(rest) == places.reach):
-                rest[i] += np.sign(rest[i]) * _decode_escape(decoder)
-            symbols[places.positions] += rest
-        if len(symbols) and np.abs(symbols).max() > MAX_SYMBOL:
-            raise ValueError("a symbol beyond the largest")
+        symbols = np.zeros(means.shape, np.int32)
+        tables = self._cumulative, self._starts, self._reaches
+        _decode(decoders.states, decoders.words, symbols, means, scales, failed, *tables)
         return symbols
 
-    def _take(
-        self, decoder: constriction.stream.queue.RangeDecoder, places: _Places
-    ) -> npt.NDArray[np.int32]:
-        if self._is_short(places):
-            table = self._tables[places.number][places.rows]
-            return decoder.decode(_FAMILY, table)  # type: ignore[no-any-return]
-        indices = np.empty(len(places.rows), np.int32)
-        for row, run in _runs(places.rows):
-            model = self._models[places.number][row]
-            indices[run] = decoder.decode(model, run.stop - run.start)
-        return indices
 
-    def _is_short(self, places: _Places) -> bool:
-        """Whether one call with a table for each number beats one call for each table."""
-        return len(places.rows) * (2 * places.reach + 1) <= _MAX_GATHERED
+@kernel
+def _encode(
+    states: States,
+    words: Words,
+    symbols: Numbers,
+    means: Numbers,
+    scales: Numbers,
+    cumulative: npt.NDArray[np.uint32],
+    starts: Integers,
+    reaches: Integers,
+) -> None:
+    order, rows = np.zeros(means.shape[1], np.int64), np.zeros(means.shape[1], np.int64)
+    for i in range(len(means)):
+        _arrange(means[i], scales[i], order, rows)
+        first = 0
+        while first < len(order):
+            reach = reaches[rows[order[first]]]
+            end = first
+            while end < len(order) and reaches[rows[order[end]]] == reach:
+                k = order[end]
+                rest = symbols[i, k] - _whole(means[i, k])
+                place = starts[rows[k]] + min(max(rest, -reach), reach) + reach
+                left = np.uint64(cumulative[place])
+                put(states[i], words[i], left, np.uint64(cumulative[place + 1]) - left)
+                end += 1
+            for k in order[first:end]:
+                beyond = abs(symbols[i, k] - _whole(means[i, k])) - reach
+                if beyond >= 0:
+                    _put_escape(states[i], words[i], beyond)
+            first = end
 
 
-def _places(means: Integers, scales: Integers) -> Iterator[_Places]:
-    """The classes that occur, each in the order of its tables, and of places for equal ones."""
-    index = (scales - MIN_LOG_SCALE + SCALE_STEP // 2) // SCALE_STEP
-    index = np.clip(index, 0, NUM_SCALES - 1)
-    fraction = ((means + (1 << (PARAMETER_BITS - 1))) & ((1 << PARAMETER_BITS) - 1)) >> 4
-    rows = index * FRACTIONS + fraction
-    order = np.argsort(rows, kind="stable")
-    ends = np.searchsorted(rows[order], np.array(_CLASS_ENDS) * FRACTIONS)
-    start, first = 0, 0
-    for number, (stop, end) in enumerate(zip(ends.tolist(), _CLASS_ENDS, strict=True)):
-        if stop > start:
-            positions = order[start:stop]
-            yield _Places(number, positions, rows[positions] - first * FRACTIONS)
-        start, first = stop, end
+@kernel
+def _decode(
+    states: States,
+    words: Words,
+    symbols: Numbers,
+    means: Numbers,
+    scales: Numbers,
+    failed: npt.NDArray[np.bool_],
+    cumulative: npt.NDArray[np.uint32],
+    starts: Integers,
+    reaches: Integers,
+) -> None:
+    order, rows = np.zeros(means.shape[1], np.int64), np.zeros(means.shape[1], np.int64)
+    for i in range(len(means)):
+        if failed[i]:
+            continue
+        _arrange(means[i], scales[i], order, rows)
+        first = 0
+        while first < len(order) and not failed[i]:
+            reach = reaches[rows[order[first]]]
+            end = first
+            while end < len(order) and reaches[rows[order[end]]] == reach:
+                k = order[end]
+                place = find(states[i], words[i], cumulative, starts[rows[k]], 2 * reach + 1)
+                failed[i] |= place < 0
+                symbols[i, k] = place - starts[rows[k]] - reach
+                end += 1
+                if failed[i]:
+                    break
+            for k in order[first:end]:
+                if abs(symbols[i, k]) == reach and not failed[i]:
+                    beyond = _take_escape(states[i], words[i])
+                    failed[i] |= beyond < 0
+                    symbols[i, k] += np.sign(symbols[i, k]) * beyond
+                symbols[i, k] += _whole(means[i, k])
+                failed[i] |= abs(symbols[i, k]) > MAX_SYMBOL
+            first = end
 
 
-def _runs(rows: Integers) -> Iterator[tuple[int, slice]]:
-    """Each row that occurs in sorted rows (n,), and where."""
-    values, starts = np.unique(rows, return_index=True)
-    stops = [*starts[1:].tolist(), len(rows)]
-    for row, start, stop in zip(values.tolist(), starts.tolist(), stops, strict=True):
-        yield row, slice(start, stop)
+@kernel
+def _arrange(means: Numbers, scales: Numbers, order: Integers, rows: Integers) -> None:
+    """Each number's row of the tables, and the numbers' order by it: a counting sort."""
+    ends = np.zeros(_NUM_ROWS + 1, np.int64)
+    for k in range(len(means)):
+        scale = (scales[k] - MIN_LOG_SCALE + SCALE_STEP // 2) // SCALE_STEP
+        fraction = ((means[k] + _HALF_UNIT) & (2 * _HALF_UNIT - 1)) >> _FRACTION_SHIFT
+        rows[k] = min(max(scale, 0), NUM_SCALES - 1) * FRACTIONS + fraction
+        ends[rows[k] + 1] += 1
+    for row in range(_NUM_ROWS):
+        ends[row + 1] += ends[row]
+    for k in range(len(means)):
+        order[ends[rows[k]]] = k
+        ends[rows[k]] += 1
+
+
+@kernel
+def _whole(mean: int) -> int:
+    return (mean + _HALF_UNIT) >> PARAMETER_BITS
+
+
+@kernel
+def _put_escape(state: npt.NDArray[np.uint64], words: Words, beyond: int) -> None:
+    value, length = beyond + 1, 0
+    while value >> (length + 1):
+        length += 1
+    for _ in range(length):
+        put(state, words, _HALF, _HALF)
+    put(state, words, _NO_BITS, _HALF)
+    for k in range(length):
+        put(state, words, _HALF * np.uint64((value >> (length - 1 - k)) & 1), _HALF)
+
+
+@kernel
+def _take_escape(state: npt.NDArray[np.uint64], words: Words) -> int:
+    """How far beyond its table a symbol is, or -1 if that is too far or no number."""
+    length = 0
+    while True:
+        bit = _take_bit(state, words)
+        if bit <= 0:
+            break
+        length += 1
+        if length >= _MAX_ESCAPE_BITS:
+            return -1
+    value = 1
+    for _ in range(length):
+        if bit < 0:
+            return -1
+        bit = _take_bit(state, words)
+        value = 2 * value + bit
+    return value - 1 if bit >= 0 else -1
+
+
+@kernel
+def _take_bit(state: npt.NDArray[np.uint64], words: Words) -> int:
+    target = peek(state)
+    if target >= _HALF + _HALF:
+        return -1
+    bit = 1 if target >= _HALF else 0
+    skip(state, words, _HALF * np.uint64(bit), _HALF)
+    return bit
 
 
 def _grid(start: int, end: int) -> Integers:
@@ -148,28 +225,3 @@ def _grid(start: int, end: int) -> Integers:
     fractions = ((2 * np.arange(FRACTIONS, dtype=np.int64) + 1) * half) // FRACTIONS - half
     log_scale, mean = np.meshgrid(log_scales, fractions, indexing="ij")
     return np.stack([np.zeros_like(mean), mean, log_scale], axis=-1)
-
-
-def _whole(means: Integers) -> Integers:
-    return (means + (1 << (PARAMETER_BITS - 1))) >> PARAMETER_BITS
-
-
-def _encode_escape(encoder: constriction.stream.queue.RangeEncoder, beyond: int) -> None:
-    value = beyond + 1
-    length = value.bit_length()
-    ones = [1] * (length - 1)
-    low = [value >> i & 1 for i in reversed(range(length - 1))]
-    for bit in (*ones, 0, *low):
-        encoder.encode(bit, _BIT)
-
-
-def _decode_escape(decoder: constriction.stream.queue.RangeDecoder) -> int:
-    length = 1
-    while decoder.decode(_BIT):
-        length += 1
-        if length > _MAX_ESCAPE_BITS:
-            raise ValueError("an escape beyond the largest symbol")
-    value = 1
-    for _ in range(length - 1):
-        value = value << 1 | decoder.decode(_BIT)
-    return value - 1

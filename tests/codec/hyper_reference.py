@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from kompakt_codec.entropy import EntropyTables, TableEntropy, frequencies_from_counts
+from kompakt_codec.entropy import EntropyTables, frequencies_from_counts
 from kompakt_codec.hyper_coder import HyperEntropy
 from kompakt_codec.integer import Lookup
 from kompakt_codec.integer_conv import IntegerConv
+from kompakt_codec.table_coder import TableEntropy
 
 Planes = list[list[list[int]]]
 Step = tuple[int, int]

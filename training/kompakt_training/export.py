@@ -14,12 +14,12 @@ from kompakt_codec.entropy import (
     MAX_TABLE_LENGTH,
     EntropyModel,
     EntropyTables,
-    TableEntropy,
     frequencies_from_counts,
 )
 from kompakt_codec.frame import Profile
 from kompakt_codec.hyper_coder import HyperEntropy
 from kompakt_codec.models import ContextModel, HyperpriorModel, TransformModel, build_model
+from kompakt_codec.table_coder import TableEntropy
 from kompakt_training.errors import TrainingError
 from kompakt_training.evaluation import evaluate_codec
 from kompakt_training.imageset import Images, ImageSet, LabelNumbers, Labels

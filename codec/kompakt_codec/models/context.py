@@ -106,5 +106,5 @@ class _Synthesis(nn.Module):
         )
 
     def forward(self, y: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-        h = self.inp(y.flatten(1)).view(len(y), -1, *self.quarter)
+        h = self.inp(y.flatten(1)).unflatten(1, (-1, *self.quarter))
         return self.blocks(self.modulation(h, level))  # type: ignore[no-any-return]

@@ -1,0 +1,144 @@
+"""How g_a and g_s are run: by ONNX Runtime on a CPU, by PyTorch elsewhere.
+
+Neither decides how a stream is read. What they compute agrees to the last bits of a float32: an
+encoder may round a latent, and a decoder a pixel, to its neighbour.
+"""
+
+import io
+import warnings
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import torch
+from torch import nn
+
+from kompakt_codec.images import Pixels
+from kompakt_codec.models import ImageSpec, TransformModel
+
+_OPSET = 17
+
+Levels = npt.NDArray[np.int64]
+Latents = npt.NDArray[np.float32]
+Symbols = npt.NDArray[np.int16]
+
+
+class Transforms(Protocol):
+    """Both transforms of one model. May be called from several threads."""
+
+    def analyse(self, images: Pixels, levels: Levels) -> Latents:
+        """Uint8 images (N, height, width, channels) to latents (N, C, h, w), not rounded."""
+
+    def synthesise(self, symbols: Symbols, levels: Levels) -> Pixels:
+        """Symbols (N, C, h, w) to uint8 images (N, height, width, channels)."""
+
+
+def make_transforms(model: TransformModel, spec: ImageSpec, device: torch.device) -> Transforms:
+    """The fastest way to run a model, in evaluation mode, on a device that it lies on."""
+    if device.type == "cpu":
+        return OnnxTransforms(model, spec)
+    return TorchTransforms(model, device)
+
+
+class TorchTransforms:
+    """PyTorch as it is: the reference, and what runs on a GPU."""
+
+    def __init__(self, model: TransformModel, device: torch.device) -> None:
+        self._analysis, self._synthesis = _Analysis(model).eval(), _Synthesis(model).eval()
+        self._device = device
+
+    def analyse(self, images: Pixels, levels: Levels) -> Latents:
+        """See ``Transforms``."""
+        return self._run(self._analysis, images, levels)
+
+    def synthesise(self, symbols: Symbols, levels: Levels) -> Pixels:
+        """See ``Transforms``."""
+        return self._run(self._synthesis, symbols, levels)
+
+    @torch.inference_mode()
+    def _run(self, module: nn.Module, array: npt.NDArray[Any], levels: Levels) -> npt.NDArray[Any]:
+        inputs = torch.from_numpy(array), torch.from_numpy(levels)
+        if self._device.type == "cuda":  # from pinned memory a copy does not stop the host
+            inputs = inputs[0].pin_memory(), inputs[1].pin_memory()
+        on_device = (tensor.to(self._device, non_blocking=True) for tensor in inputs)
+        output: torch.Tensor = module(*on_device)
+        return output.contiguous().cpu().numpy()
+
+
+class OnnxTransforms:
+    """ONNX Runtime on a CPU, with as many threads as PyTorch would take."""
+
+    def __init__(self, model: TransformModel, spec: ImageSpec) -> None:
+        images = torch.zeros(2, spec.height, spec.width, spec.channels, dtype=torch.uint8)
+        shape = model.latent_shape_of((spec.height, spec.width))
+        symbols = torch.zeros(2, *shape, dtype=torch.int16)
+        sides = ((1, 2), (2, 3)) if model.any_size else ((), ())
+        self._analysis = _session(_Analysis(model), images, sides[0])
+        self._synthesis = _session(_Synthesis(model), symbols, sides[1])
+
+    def analyse(self, images: Pixels, levels: Levels) -> Latents:
+        """See ``Transforms``."""
+        return self._run(self._analysis, images, levels)
+
+    def synthesise(self, symbols: Symbols, levels: Levels) -> Pixels:
+        """See ``Transforms``."""
+        return self._run(self._synthesis, symbols, levels)
+
+    @staticmethod
+    def _run(
+        session: onnxruntime.InferenceSession, array: npt.NDArray[Any], levels: Levels
+    ) -> npt.NDArray[Any]:
+        feeds = {"input": array, "level": levels}
+        names = [node.name for node in session.get_inputs()]  # some models have no levels
+        output: npt.NDArray[Any] = session.run(None, {name: feeds[name] for name in names})[0]
+        return output
+
+
+def _session(
+    module: nn.Module, example: torch.Tensor, sides: tuple[int, ...]
+) -> onnxruntime.InferenceSession:
+    """A session for batches of any size; ``sides`` are the example's other axes of any length."""
+    file = io.BytesIO()
+    level = torch.zeros(len(example), dtype=torch.int64)
+    axes = {0: "count", **{axis: f"side{axis}" for axis in sides}}
+    with warnings.catch_warnings(), torch.no_grad():
+        # The newer exporter needs two more packages and many times as long.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module.eval(),
+            (example, level),
+            file,  # type: ignore[arg-type]
+            dynamo=False,
+            input_names=["input", "level"],
+            dynamic_axes={"input": axes, "level": {0: "count"}},
+            opset_version=_OPSET,
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.inter_op_num_threads = 1
+    # Waiting threads that spin take the cores from the calls.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(
+        file.getvalue(), options, providers=["CPUExecutionProvider"]
+    )
+
+
+class _Analysis(nn.Module):
+    def __init__(self, model: TransformModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        return self.model.analyse(images.permute(0, 3, 1, 2).float() / 255, level)
+
+
+class _Synthesis(nn.Module):
+    def __init__(self, model: TransformModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, symbols: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        x_hat = self.model.synthesise(symbols.float(), level)
+        pixels = (x_hat * 255).round().clamp(0, 255).to(torch.uint8)
+        return pixels.permute(0, 2, 3, 1)

@@ -1,0 +1,68 @@
+"""ONNX Runtime against PyTorch, the reference."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+from kompakt_codec.models import MODELS, ImageSpec, TransformModel, build_model
+from kompakt_codec.transforms import OnnxTransforms, TorchTransforms
+from tests.training.helpers import TINY
+
+CPU = torch.device("cpu")
+
+
+def random_model(name: str, spec: ImageSpec) -> TransformModel:
+    torch.manual_seed(1)
+    model = build_model(name, spec, TINY[name])
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model.eval().requires_grad_(False)
+
+
+def levels_of(model: TransformModel, count: int) -> np.ndarray:
+    return np.arange(count, dtype=np.int64) % model.levels
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+@pytest.mark.parametrize("name", MODELS)
+def test_both_give_the_same_to_the_last_bits(name, count):
+    spec = ImageSpec(height=16, width=24, channels=1)
+    model = random_model(name, spec)
+    images = np.random.default_rng(2).integers(0, 256, (count, 16, 24, 1), np.uint8)
+    check_same(model, spec, images)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (13, 21), (64, 9), (40, 136)])
+@pytest.mark.parametrize("name", [name for name in MODELS if MODELS[name].any_size])
+def test_models_of_any_size_take_any_size(name, size):
+    spec = ImageSpec(height=16, width=16, channels=3)
+    model = random_model(name, spec)
+    images = np.random.default_rng(3).integers(0, 256, (3, *size, 3), np.uint8)
+    check_same(model, spec, images)
+
+
+def check_same(model: TransformModel, spec: ImageSpec, images: np.ndarray) -> None:
+    levels = levels_of(model, len(images))
+    fast, reference = OnnxTransforms(model, spec), TorchTransforms(model, CPU)
+    y, expected = fast.analyse(images, levels), reference.analyse(images, levels)
+    assert y.dtype == np.float32
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
+    symbols = np.clip(np.rint(expected), -40, 40).astype(np.int16)
+    decoded, pixels = fast.synthesise(symbols, levels), reference.synthesise(symbols, levels)
+    assert decoded.dtype == np.uint8
+    assert decoded.shape == pixels.shape
+    assert np.abs(decoded.astype(int) - pixels).max() <= 1
+
+
+def test_another_thread_may_use_them_at_the_same_time():
+    spec = ImageSpec(height=8, width=8, channels=1)
+    model = random_model("ae", spec)
+    fast = OnnxTransforms(model, spec)
+    images = np.random.default_rng(4).integers(0, 256, (64, 8, 8, 1), np.uint8)
+    alone = fast.analyse(images, levels_of(model, 64))
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: fast.analyse(images, levels_of(model, 64)), range(32)))
+    assert all(np.array_equal(one, alone) for one in made)
