@@ -21,12 +21,16 @@ COPY --from=wheel /wheels /wheels
 RUN pip install --no-cache-dir "$(echo /wheels/*.whl)[service]"
 
 FROM python:${PYTHON_VERSION}-slim-bookworm
-RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin kompakt
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin kompakt \
+    && install --directory --owner=kompakt /var/cache/kompakt
 COPY --from=environment /opt/kompakt /opt/kompakt
 ENV PATH=/opt/kompakt/bin:$PATH \
+    NUMBA_CACHE_DIR=/var/cache/kompakt \
     PYTHONDONTWRITEBYTECODE=1 \
     KOMPAKT_LOG_FORMAT=json
 USER 10001
+# Loading the models compiles the loops, for processors like this one; others do it at their first start.
+RUN ["python", "-c", "from kompakt_service import settings, store; store.ModelStore.load(settings.DEFAULT_MODELS, 'cpu')"]
 EXPOSE 50051 9464
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["kompakt", "health"]

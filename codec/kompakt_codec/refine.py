@@ -21,7 +21,9 @@ class Refiner:
     """
 
     def __init__(self, model: RateModel, prior: Prior, bounds: torch.Tensor) -> None:
-        self._model, self._prior, self._bounds = model, prior, bounds
+        # Convolutions' gradients are faster so.
+        self._model = model.to(memory_format=torch.channels_last)
+        self._prior, self._bounds = prior, bounds
 
     def refine(
         self, x: torch.Tensor, y: torch.Tensor, level: torch.Tensor, steps: int

@@ -95,6 +95,29 @@ def test_tiles_of_an_image_stay_in_one_part(tmp_path):
     assert set.union(*sources) == set(range(60))
 
 
+def test_large_images_give_pieces_of_four_tiles_to_train_on(tmp_path):
+    write_pngs(tmp_path, flat(20, 32, 48))
+
+    images = load_dataset(f"folder:{tmp_path}", crop=8)
+
+    assert images.spec == ImageSpec(height=8, width=8, channels=1)
+    assert images.train.shape == (18 * 6, 16, 16, 1)
+    assert images.train_tiles.shape == (18 * 24, 8, 8, 1)
+    assert images.test.shape == (24, 8, 8, 1)
+
+
+def test_a_pieces_tiles_are_its_quarters(tmp_path):
+    rng = np.random.default_rng(0)
+    write_pngs(tmp_path, rng.integers(0, 256, (20, 32, 32, 1), np.uint8))
+
+    images = load_dataset(f"folder:{tmp_path}", crop=8)
+
+    quarters = [
+        images.train[3, top : top + 8, left : left + 8] for top in (0, 8) for left in (0, 8)
+    ]
+    assert np.array_equal(images.train_tiles[12:16], quarters)
+
+
 def test_tiles_beyond_the_limit_are_drawn_the_same_each_time(tmp_path, monkeypatch):
     monkeypatch.setattr("kompakt_training.folder.MAX_TRAIN_TILES", 50)
     monkeypatch.setattr("kompakt_training.folder.MAX_HELD_OUT_TILES", 3)

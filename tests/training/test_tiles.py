@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kompakt_training.tiles import MAX_TILES_AN_IMAGE, cut, default_side, share
+from kompakt_training.tiles import MAX_TILES_AN_IMAGE, crops, cut, default_side, share
 
 SIZES = st.lists(st.tuples(st.integers(8, 60), st.integers(8, 60)), min_size=1, max_size=30)
 
@@ -56,3 +57,27 @@ def test_some_of_the_tiles_are_drawn_by_the_seed():
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
     assert (np.diff(first.astype(int)) > 0).all()
+
+
+@given(st.integers(0, 2**32 - 1), st.tuples(st.integers(4, 9), st.integers(4, 9)))
+def test_crops_are_parts_of_their_images(seed, size):
+    torch.manual_seed(seed)
+    images = torch.arange(5 * 2 * size[0] * size[1]).reshape(5, 2, *size)
+
+    made = crops(images, (4, 4), mirror=False)
+
+    assert made.shape == (5, 2, 4, 4)
+    for image, crop in zip(images, made, strict=True):
+        windows = image.unfold(1, 4, 1).unfold(2, 4, 1).movedim(0, 2).reshape(-1, 2, 4, 4)
+        assert any(torch.equal(window, crop) for window in windows)
+
+
+def test_mirrored_crops_are_of_both_kinds():
+    torch.manual_seed(0)
+    images = torch.arange(16).reshape(1, 1, 4, 4).expand(50, -1, -1, -1)
+
+    made = crops(images, (4, 4), mirror=True)
+
+    kinds = {crop.flatten()[0].item() for crop in made}
+    assert kinds == {0, 3}
+    assert all(torch.equal(c if c[0, 0, 0] == 0 else c.flip(2), images[0]) for c in made)

@@ -164,12 +164,13 @@ def _load_parts(
 
 
 def _wide(sizes: Sequence[Size], tile: Size) -> Size:
-    """What is cut out to train on: twice as wide and high where every image allows it.
+    """The pieces to train on: of two by two tiles, where every image holds at least four by four.
 
-    Each epoch takes its crops out of it at other places.
+    Each epoch takes its crops out of them at other places; smaller images would lose too much at
+    their edges.
     """
-    wide = (2 * tile[0], 2 * tile[1])
-    return wide if all(h >= wide[0] and w >= wide[1] for h, w in sizes) else tile
+    is_large = all(h >= 4 * tile[0] and w >= 4 * tile[1] for h, w in sizes)
+    return (2 * tile[0], 2 * tile[1]) if is_large else tile
 
 
 def _load(
