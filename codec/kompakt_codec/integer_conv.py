@@ -34,7 +34,8 @@ class IntegerConv:
         if not len(self.shifts) or self.shifts.shape[1] != len(self.weight):
             raise CheckpointError("a convolution needs a shift for each level and output")
         if len(self.weight):
-            check_exact(self._matrix.T, self.shifts.astype(np.float64), float(self.largest_input))
+            flat = self.weight.reshape(len(self.weight), -1).astype(np.float64)
+            check_exact(flat, self.shifts.astype(np.float64), float(self.largest_input))
 
     @property
     def kernel(self) -> int:
@@ -42,29 +43,24 @@ class IntegerConv:
         return int(self.weight.shape[2])
 
     @cached_property
-    def _matrix(self) -> Floats:
-        return self.weight.reshape(len(self.weight), -1).T.astype(np.float64)
+    def _taps(self) -> Floats:
+        """One matrix for each place of the kernel: (k, k, in, out)."""
+        return np.ascontiguousarray(self.weight.transpose(2, 3, 1, 0), np.float64)
 
     def __call__(self, x: Floats, levels: Sequence[int]) -> Floats:
         """Sums (N, h', w', out) of inputs (N, h, w, in), each image with its level's shifts."""
-        if self.kernel > 1:
-            x = _patches(x, self.kernel)
-        shifts = self.shifts[list(levels)].astype(np.float64)
-        flat = x.reshape(-1, x.shape[3]) @ self._matrix
-        return flat.reshape(*x.shape[:3], -1) + shifts[:, None, None, :]
-
-
-def _patches(x: Floats, kernel: int) -> Floats:
-    """What each place of a convolution sees: (N, h', w', in * kernel**2)."""
-    height, width = x.shape[1:3]
-    if kernel == 2:
-        x = np.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))
-    else:
-        x = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    seen = np.lib.stride_tricks.sliding_window_view(x, (kernel, kernel), axis=(1, 2))
-    if kernel == 2:
-        seen = seen[:, ::2, ::2]
-    return np.ascontiguousarray(seen).reshape(*seen.shape[:3], -1)
+        height, width = x.shape[1:3]
+        step = 2 if self.kernel == 2 else 1
+        before, after = (1, 1) if self.kernel == 3 else (0, self.kernel - 1)
+        if self.kernel > 1:  # matrix by matrix, which is faster than to gather what each place sees
+            edges = (before, after)
+            x = np.pad(x, ((0, 0), edges, edges, (0, 0)))
+        shifts = self.shifts[list(levels)].astype(np.float64)[:, None, None, :]
+        sums = np.zeros((len(x), -(-height // step), -(-width // step), len(self.weight)))
+        for row, column in np.ndindex(self.kernel, self.kernel):
+            seen = x[:, row : row + height : step, column : column + width : step]
+            sums += seen @ self._taps[row, column]
+        return np.add(sums, shifts, out=sums)
 
 
 def shuffle(x: Floats, times: int) -> Floats:
