@@ -117,6 +117,7 @@ def _session(
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1
+    options.log_severity_level = 3
     # Waiting threads that spin take the cores from the calls.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(
