@@ -11,7 +11,8 @@ from prometheus_client import disable_created_metrics
 from kompakt_codec.allocator import keep_large_blocks
 from kompakt_codec.errors import CheckpointError
 from kompakt_service.logs import configure_logging
-from kompakt_service.server import Server, StartError
+from kompakt_service.ports import StartError
+from kompakt_service.server import Server
 from kompakt_service.settings import (
     DEFAULT_MODELS,
     Settings,
@@ -19,6 +20,7 @@ from kompakt_service.settings import (
     load_settings,
     name_of_flag,
 )
+from kompakt_service.supervisor import supervise
 
 
 def main(argv: list[str]) -> int:
@@ -32,6 +34,8 @@ def main(argv: list[str]) -> int:
     try:
         settings = load_settings(flags, config_file)
         configure_logging(settings.log_level, settings.log_format)
+        if settings.workers > 1:
+            return supervise(settings)
         server = Server(settings)
         server.start()
     except (SettingsError, CheckpointError, StartError) as exc:

@@ -20,10 +20,22 @@ class TextFormatter(logging.Formatter):
         return " ".join([super().formatMessage(record), *extra])
 
 
-def configure_logging(level: str, log_format: str) -> None:
+class _WorkerNumber(logging.Filter):
+    """Puts the worker's number into every record."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self._number = number
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.worker = self._number
+        return True
+
+
+def configure_logging(level: str, log_format: str, *, worker: int | None = None) -> None:
     """Send this process's records to stderr, of libraries only warnings and errors.
 
-    Called by the command, never on import.
+    Each names the worker if there are several. Called by the command, never on import.
     """
     logging.captureWarnings(True)
     handler = logging.StreamHandler(sys.stderr)
@@ -35,5 +47,7 @@ def configure_logging(level: str, log_format: str) -> None:
         if log_format == "json"
         else TextFormatter()
     )
+    if worker is not None:
+        handler.addFilter(_WorkerNumber(worker))
     logging.basicConfig(level="WARNING", handlers=[handler], force=True)
     logging.getLogger("kompakt_service").setLevel(level.upper())

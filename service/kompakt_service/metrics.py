@@ -1,6 +1,10 @@
-"""Prometheus metrics: the de-facto gRPC server names, and what is Kompakt's own."""
+"""Prometheus metrics: the de-facto gRPC server names, and what is Kompakt's own.
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+Every gauge says how the values of several workers become one, of those that live: the rest would
+go on counting the dead, or stand there for each worker.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -51,10 +55,14 @@ class Metrics:
             "kompakt_pending_calls",
             "Calls accepted and not yet answered.",
             ["kind"],
+            multiprocess_mode="livesum",
             registry=registry,
         )
         self.queue_pixels = Gauge(
-            "kompakt_queue_pixels", "Pixels waiting for the device or on it.", registry=registry
+            "kompakt_queue_pixels",
+            "Pixels waiting for the device or on it.",
+            multiprocess_mode="livesum",
+            registry=registry,
         )
         self.batch_images = Histogram(
             "kompakt_batch_images",
@@ -93,9 +101,17 @@ class Metrics:
             "kompakt_model_info",
             "1 for each loaded model.",
             ["model", "architecture", "fingerprint"],
+            multiprocess_mode="livemax",
             registry=registry,
         )
-        self.build = Info("kompakt_build", "The software's version.", registry=registry)
+        # Not an Info, which several processes cannot have.
+        self.build_info = Gauge(
+            "kompakt_build_info",
+            "1, labelled with the software's versions.",
+            ["version", "torch"],
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
 
     def describe_model(self, model: LoadedModel) -> None:
         """Expose a loaded model."""

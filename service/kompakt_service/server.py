@@ -4,13 +4,11 @@ import logging
 import threading
 from concurrent import futures
 from importlib.metadata import version
-from wsgiref.simple_server import WSGIServer
 
 import grpc
 import torch
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import start_http_server
 
 from kompakt.v1 import compression_pb2 as pb
 from kompakt.v1 import compression_pb2_grpc as pb_grpc
@@ -19,6 +17,7 @@ from kompakt_service.batcher import Batcher
 from kompakt_service.interceptors import AdmissionInterceptor, CountingPool, ObservingInterceptor
 from kompakt_service.metrics import Metrics
 from kompakt_service.pipeline import Pipeline
+from kompakt_service.ports import MetricsPage, cannot_listen
 from kompakt_service.servicers import CompressionServicer, ModelServicer
 from kompakt_service.settings import Settings
 from kompakt_service.store import ModelStore
@@ -28,19 +27,19 @@ _LOGGER = logging.getLogger(__name__)
 SERVICES = tuple(service.full_name for service in pb.DESCRIPTOR.services_by_name.values())
 
 
-class StartError(Exception):
-    """The server cannot start; the message says why."""
-
-
 class Server:
-    """Serves the models of a directory. Loads them when made; raises CheckpointError."""
+    """Serves the models of a directory. Loads them when made; raises CheckpointError.
 
-    def __init__(self, settings: Settings) -> None:
+    ``shared``: it is one of several processes on one port, whose supervisor serves the metrics.
+    """
+
+    def __init__(self, settings: Settings, *, shared: bool = False) -> None:
         if settings.torch_threads:
             torch.set_num_threads(settings.torch_threads)
         self._settings = settings
+        self._shared = shared
         self._metrics = Metrics()
-        self._metrics.build.info({"version": version("kompakt"), "torch": torch.__version__})
+        self._metrics.build_info.labels(version("kompakt"), torch.__version__).set(1)
         self.store = ModelStore.load(
             settings.models, settings.device, settings.default_model, effort=settings.effort
         )
@@ -55,42 +54,28 @@ class Server:
         self._admission = self._make_admission()
         self._health = health.HealthServicer()
         self._server = self._make_server()
-        self._http: tuple[WSGIServer, threading.Thread] | None = None
+        self._page: MetricsPage | None = None
         self.port = 0
         self.metrics_port = 0
 
     def start(self) -> None:
-        """Listen on both ports. Raises StartError if one is taken."""
+        """Listen, and serve the metrics if this process is the only one.
+
+        Raises StartError if a port is taken.
+        """
         settings = self._settings
         try:
             self.port = self._server.add_insecure_port(f"{settings.host}:{settings.port}")
         except RuntimeError as exc:
-            raise StartError(
-                f"cannot listen on {settings.host}:{settings.port}: is the port in use? "
-                "choose another with --port"
-            ) from exc
-        try:
-            self._http = start_http_server(
-                settings.metrics_port, settings.host, self._metrics.registry
-            )
-        except OSError as exc:
-            raise StartError(
-                f"cannot serve metrics on {settings.host}:{settings.metrics_port}: {exc}; "
-                "choose another port with --metrics-port"
-            ) from exc
-        self.metrics_port = self._http[0].server_port
+            raise cannot_listen(settings.host, settings.port) from exc
+        if not self._shared:
+            self._page = MetricsPage(settings.host, settings.metrics_port, self._metrics.registry)
+            self.metrics_port = self._page.port
         self._server.start()
         for service in ("", *SERVICES):
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
-        _LOGGER.info(
-            "serving",
-            extra={
-                "port": self.port,
-                "metrics_port": self.metrics_port,
-                "device": settings.device,
-                "models": ",".join(model.name for model in self.store),
-            },
-        )
+        if not self._shared:
+            self._log_serving()
 
     def drain(self) -> None:
         """Report NOT_SERVING, so that load balancers look elsewhere, and go on serving."""
@@ -108,11 +93,20 @@ class Server:
                 self._server.stop(0)
         self._batcher.close()
         self._admission.close()
-        if self._http is not None:
-            self._http[0].shutdown()
-            self._http[0].server_close()
-            self._http[1].join()
+        if self._page is not None:
+            self._page.close()
         _LOGGER.info("stopped")
+
+    def _log_serving(self) -> None:
+        _LOGGER.info(
+            "serving",
+            extra={
+                "port": self.port,
+                "metrics_port": self.metrics_port,
+                "device": self._settings.device,
+                "models": ",".join(model.name for model in self.store),
+            },
+        )
 
     def _make_admission(self) -> AdmissionInterceptor:
         settings, gauge = self._settings, self._metrics.pending_calls
@@ -135,7 +129,7 @@ class Server:
         server = grpc.server(
             futures.ThreadPoolExecutor(8, thread_name_prefix="grpc"),
             interceptors=[ObservingInterceptor(self._metrics), self._admission],
-            options=_channel_options(settings.max_message_bytes),
+            options=_channel_options(settings.max_message_bytes, shared=self._shared),
         )
         limits = ImageLimits(
             max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels
@@ -160,12 +154,13 @@ class Server:
         return server
 
 
-def _channel_options(max_message_bytes: int) -> list[tuple[str, int]]:
+def _channel_options(max_message_bytes: int, *, shared: bool) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", max_message_bytes),
-        # Two servers on one port would share its calls unseen; better an error at the start.
-        ("grpc.so_reuseport", 0),
+        # Two servers on one port would share its calls unseen; better an error at the start. For
+        # workers the supervisor has made sure that the port is theirs.
+        ("grpc.so_reuseport", int(shared)),
         # Clients ping idle connections every 30 s; the default answers that with GOAWAY.
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),

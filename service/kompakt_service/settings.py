@@ -1,11 +1,12 @@
 """Settings: flags over environment over file over defaults, checked by pydantic."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -38,6 +39,13 @@ class Settings(BaseSettings):
     default_model: str = Field(
         "", description="model for requests that name none; default: the first by name"
     )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="processes that share the port, each with models and queue of its own; on "
+        "GPUs one for each",
+    )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N; auto takes a GPU if any")
     effort: int = Field(
         DEFAULT_EFFORT,
@@ -46,7 +54,11 @@ class Settings(BaseSettings):
         description="times that Compress mends an image's latents: more is better and slower",
     )
     torch_threads: int = Field(
-        0, ge=0, le=1024, description="CPU threads of the transforms; 0: torch's choice"
+        0,
+        ge=0,
+        le=1024,
+        description="CPU threads of the transforms in each worker; 0: torch's choice, or the "
+        "cores shared out among several workers",
     )
     call_threads: int = Field(16, ge=1, le=1024, description="unary calls worked on at a time")
     stream_threads: int = Field(16, ge=1, le=1024, description="streams served at a time")
@@ -75,23 +87,17 @@ class Settings(BaseSettings):
     )
     log_format: Literal["json", "text"] = Field("text", description="json or text, a record a line")
 
+    @field_validator("workers")
+    @classmethod
+    def _possible_workers(cls, value: int) -> int:
+        if value > 1 and not sys.platform.startswith("linux"):
+            raise ValueError("only Linux spreads the connections of a port over several processes")
+        return value
+
     @field_validator("device")
     @classmethod
-    def _usable_device(cls, value: str) -> str:
-        if value == "auto":
-            return "cuda:0" if torch.cuda.is_available() else "cpu"
-        try:
-            device = torch.device(value)
-        except RuntimeError:
-            raise ValueError("must be auto, cpu, cuda or cuda:N") from None
-        if device.type == "cpu":
-            return "cpu"
-        if device.type != "cuda":
-            raise ValueError("must be auto, cpu, cuda or cuda:N")
-        index = device.index or 0
-        if index >= torch.cuda.device_count():
-            raise ValueError(f"no such GPU; CUDA devices here: {torch.cuda.device_count()}")
-        return f"cuda:{index}"
+    def _usable_device(cls, value: str, info: ValidationInfo) -> str:
+        return _usable_device(value, info.data.get("workers", 1))
 
     @field_validator("models")
     @classmethod
@@ -128,6 +134,36 @@ def load_settings(flags: Mapping[str, Any], config_file: Path | None = None) -> 
         raise SettingsError("; ".join(_describe(error) for error in exc.errors())) from None
     except ValueError as exc:  # TOML that does not parse
         raise SettingsError(f"{config_file}: {exc}") from None
+
+
+def _usable_device(value: str, workers: int) -> str:
+    """``cpu``, ``cuda:N``, or ``cuda`` for a GPU to each of several workers."""
+    if value == "auto":
+        value = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(value)
+    except RuntimeError:
+        raise ValueError("must be auto, cpu, cuda or cuda:N") from None
+    if device.type == "cpu":
+        return "cpu"
+    if device.type != "cuda":
+        raise ValueError("must be auto, cpu, cuda or cuda:N")
+    count, index = torch.cuda.device_count(), device.index or 0
+    if index >= count:
+        raise ValueError(f"no such GPU; CUDA devices here: {count}")
+    if workers == 1:
+        return f"cuda:{index}"
+    if device.index is not None:
+        raise ValueError(
+            f"{value} is one GPU, and a GPU takes one worker: set --workers 1, or --device cuda "
+            "for a GPU to each worker"
+        )
+    if workers > count:
+        raise ValueError(
+            f"{workers} workers need a GPU each, and CUDA devices here are {count}: set fewer "
+            "--workers, or --device cpu"
+        )
+    return "cuda"
 
 
 def _describe(error: Any) -> str:

@@ -16,7 +16,8 @@ from kompakt.v1 import compression_pb2 as pb
 from kompakt.v1 import compression_pb2_grpc as pb_grpc
 from kompakt_codec.errors import CheckpointError
 from kompakt_service.batcher import Batcher
-from kompakt_service.server import Server, StartError
+from kompakt_service.ports import StartError
+from kompakt_service.server import Server
 from kompakt_service.settings import load_settings
 from tests.service.support import failure, metrics_page, raw, value
 

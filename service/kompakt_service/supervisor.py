@@ -1,0 +1,106 @@
+"""``kompakt serve --workers N``: several server processes on one port, and what they share."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from kompakt_service.group_metrics import DIRECTORY_VARIABLE, GroupMetrics
+from kompakt_service.ports import MetricsPage, StartError, hold_port
+from kompakt_service.settings import Settings
+from kompakt_service.worker import Pipe
+from kompakt_service.worker_group import WorkerGroup
+from kompakt_service.worker_process import COMMAND, WorkerProcess
+
+_LOGGER = logging.getLogger(__name__)
+_SHARED_MEMORY = Path("/dev/shm")
+
+
+def supervise(settings: Settings, *, command: Sequence[str] = COMMAND) -> int:
+    """Run ``settings.workers`` workers until SIGTERM or SIGINT. Returns the exit status.
+
+    Raises StartError if a port is taken, a worker cannot start, or later none can any more.
+    """
+    with ExitStack() as stack:
+        signals = stack.enter_context(_caught_signals())
+        holder = stack.enter_context(hold_port(settings.host, settings.port))
+        port: int = holder.getsockname()[1]
+        metrics = GroupMetrics(stack.enter_context(_directory()))
+        page = MetricsPage(settings.host, settings.metrics_port, metrics.registry)
+        stack.callback(page.close)
+        launch = _launcher(settings, port, metrics.directory, command)
+        group = WorkerGroup(settings.workers, launch, signals=signals, metrics=metrics)
+        stack.callback(group.kill)
+        caught = group.start()
+        if caught is None:
+            _log_serving(settings, group, port=port, metrics_port=page.port)
+            caught = group.watch()
+        status = group.stop(
+            caught, drain_seconds=settings.drain_seconds, grace_seconds=settings.grace_seconds
+        )
+    _LOGGER.info("stopped")
+    return status
+
+
+def _launcher(
+    settings: Settings, port: int, directory: Path, command: Sequence[str]
+) -> Callable[[int], WorkerProcess]:
+    """What starts a worker, given its number: with its part of the cores, or a GPU."""
+    cores = max(1, len(os.sched_getaffinity(0)) // settings.workers)
+    threads = settings.torch_threads or cores
+    # BLAS has threads of its own, which setting torch's does not reach.
+    environment = {"OMP_NUM_THREADS": str(threads)} | os.environ
+    environment[DIRECTORY_VARIABLE] = str(directory)
+    shared = {"workers": 1, "port": port, "torch_threads": threads}
+
+    def launch(number: int) -> WorkerProcess:
+        device = f"cuda:{number}" if settings.device == "cuda" else settings.device
+        values = settings.model_dump(mode="json") | shared | {"device": device}
+        return WorkerProcess(number, values, environment, command=command)
+
+    return launch
+
+
+def _log_serving(settings: Settings, group: WorkerGroup, *, port: int, metrics_port: int) -> None:
+    _LOGGER.info(
+        "serving",
+        extra={
+            "port": port,
+            "metrics_port": metrics_port,
+            "device": settings.device,
+            "models": ",".join(group.models),
+            "workers": settings.workers,
+        },
+    )
+
+
+@contextmanager
+def _directory() -> Iterator[Path]:
+    """A directory for the group's files: in memory if possible, as every call writes to them."""
+    parent = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
+    try:
+        directory = tempfile.TemporaryDirectory(prefix="kompakt-", dir=parent)
+    except OSError as exc:
+        raise StartError(f"several workers need a directory for temporary files: {exc}") from exc
+    with directory as name:
+        yield Path(name)
+
+
+@contextmanager
+def _caught_signals() -> Iterator[Pipe]:
+    """A pipe that gives the number of every SIGTERM and SIGINT."""
+    reader, writer = multiprocessing.Pipe(duplex=False)
+    previous = {
+        number: signal.signal(number, lambda caught, _: writer.send(caught))
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        with reader, writer:
+            yield reader
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
