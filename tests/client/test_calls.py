@@ -99,7 +99,7 @@ def test_a_quality_that_cannot_be_reached_tells_the_nearest(client, image):
 
 def test_an_unreachable_quality_is_an_items_own(client):
     small, large = client.compress_batch([pixels(1, 2, 2), pixels(2)], max_bytes=100)
-    [streamed] = client.compress_stream([pixels(2)], max_bytes=100)
+    [streamed] = client.compress_many([pixels(2)], max_bytes=100)
 
     assert small.unwrap().mse == 0.01
     for failure in (large, streamed):
@@ -287,7 +287,7 @@ def test_a_broken_stream_is_a_failure(client, image):
 def test_evaluate_pools_over_one_request(client, fake, image):
     evaluation = client.evaluate([image, b"bad", image], models=["fake-ae"])
 
-    assert fake.calls == ["Evaluate"]
+    assert fake.calls == ["StreamEvaluate"]
     codecs = [(one.codec, one.reference_model, one.num_images) for one in evaluation.pooled]
     assert codecs == [("fake-ae", "", 2), ("zip", "", 2), ("webp", "fake-ae", 2)]
     assert evaluation.pooled[0].bytes_per_image == 50

@@ -109,6 +109,6 @@ def test_a_token_goes_with_calls_and_streams(make_client, fake, image):
     client = make_client(token="secret")
 
     client.compress(image)
-    list(client.compress_stream([image]))
+    list(client.compress_many([image]))
 
     assert [sent["authorization"] for sent in fake.metadata] == ["Bearer secret"] * 2
