@@ -39,7 +39,7 @@ def to_compressed(
     index: int,
 ) -> Compressed:
     """Convert one result of Compress."""
-    has_reconstruction = result.HasField("reconstruction")
+    has = result.HasField
     return Compressed(
         data=result.stream.data,
         model=response.model,
@@ -52,11 +52,11 @@ def to_compressed(
         width=result.width,
         channels=result.channels,
         fitted=result.fitted,
-        level=_optional(result, "level"),
-        latents=_tensor(result.latents) if result.HasField("latents") else None,
-        reconstruction=_pixels(result.reconstruction) if has_reconstruction else None,
-        mse=_optional(result, "mse"),
-        psnr_db=_optional(result, "psnr_db"),
+        level=result.level if has("level") else None,
+        latents=_tensor(result.latents) if has("latents") else None,
+        reconstruction=_pixels(result.reconstruction) if has("reconstruction") else None,
+        mse=result.mse if has("mse") else None,
+        psnr_db=result.psnr_db if has("psnr_db") else None,
         timings=_timings(response),
         index=index,
     )

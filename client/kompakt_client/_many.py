@@ -156,9 +156,10 @@ class Run(Generic[R]):
                 return
             lane = min(free, key=lambda lane: len(lane.sent))
             lane.retry = lane.retry or self._start()
-            if ended := lane.send(self._take(), wait=self._answered):
+            wait = self._answered and lane.retry.failed
+            if ended := lane.send(self._take(), wait=wait):
                 self._ending[ended] = self._start()
-        if self._inputs_ended and all(lane.wake is None for lane in self._lanes):
+        if self._inputs_ended and not self._backlog:
             for lane in self._lanes:
                 if lane.link and not lane.sent:
                     self._ending[lane.end()] = self._start()

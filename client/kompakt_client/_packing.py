@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from google.protobuf.message import Message
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """An image or stream to send, and the options it goes with."""
 
     message: Message
@@ -18,7 +17,7 @@ class Item:
     num_bytes: int
 
     @classmethod
-    def of(cls, message: Message, options: Message) -> Self:
+    def of(cls, message: Message, options: Message) -> Item:
         """Return the item of a message."""
         return cls(message, options, message.ByteSize())
 
@@ -86,9 +85,8 @@ class Packer:
         complete = None if self._fits(item) else self.take()
         self._items.append(item)
         self._num_bytes += item.num_bytes
-        if complete is None and len(self._items) >= self.limits.max_items:
-            return self.take()
-        return complete
+        full = len(self._items) >= self.limits.max_items or self._num_bytes >= self.limits.max_bytes
+        return self.take() if full and complete is None else complete
 
     def take(self) -> Chunk | None:
         """Return what is gathered, if there is anything."""

@@ -70,6 +70,7 @@ def test_an_authority_means_tls(monkeypatch, tmp_path):
         ({"timeout": 0}, "a timeout must be a positive number of seconds, not 0"),
         ({"timeout": float("inf")}, "a timeout must be a positive number"),
         ({"max_message_bytes": 0}, "max_message_bytes must be positive, not 0"),
+        ({"connections": 0}, "connections must be at least 1, not 0"),
     ],
 )
 @BOTH

@@ -1,9 +1,10 @@
-"""Long runs over the streaming methods."""
+"""Any number of items, over the streaming methods."""
 
 import asyncio
 import itertools
 import threading
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -35,8 +36,10 @@ def test_results_come_in_order(client, fake):
 
     assert stored(results) == [image.tobytes() for image in images]
     assert {result.model for result in results} == {"fake-vae"}
+    assert [result.index for result in results] == list(range(300))
     assert fake.calls == ["StreamCompress"]
-    assert [len(request.images) for request in fake.requests] == [64, 64, 64, 64, 44]
+    assert len(fake.requests[0].images) < 64
+    assert max(len(request.images) for request in fake.requests) == 64
 
 
 def test_heavy_images_go_in_messages_of_a_megabyte(client, fake):
@@ -44,7 +47,29 @@ def test_heavy_images_go_in_messages_of_a_megabyte(client, fake):
 
     assert len(list(client.compress_many(images))) == 6
 
-    assert [len(request.images) for request in fake.requests] == [2, 2, 2]
+    assert max(len(request.images) for request in fake.requests) <= 2
+
+
+def test_results_may_come_as_they_are_completed(make_client, fake):
+    client = make_client(connections=3)
+    fake.delay = 0.01
+
+    results = list(client.compress_many([pixels(n, 2, 2) for n in range(900)], ordered=False))
+
+    by_index = {result.index: result.data[HEADER.size :] for result in results}
+    assert len(results) == len(by_index) == 900
+    assert by_index == {n: pixels(n, 2, 2).tobytes() for n in range(900)}
+
+
+def test_every_connection_is_used(make_client, fake):
+    client = make_client(connections=3)
+
+    list(client.compress_many(pixels(seed, 2, 2) for seed in range(300)))
+    for seed in range(6):
+        client.compress(pixels(seed))
+
+    assert fake.num_calls("StreamCompress") == 3
+    assert len(set(fake.peers)) >= 3
 
 
 def test_streams_decompress_to_files(client):
@@ -71,16 +96,49 @@ def test_an_empty_run_makes_no_call(client, fake):
     assert fake.calls == []
 
 
-def test_memory_is_bounded_by_a_window(client):
+def test_no_more_than_a_window_is_read_ahead(client):
     taken = itertools.count()
     images = (pixels(next(taken), 2, 2) for _ in iter(int, 1))
 
     results = client.compress_many(images)
     for _ in range(100):
         next(results)
+    time.sleep(0.1)
     results.close()
 
-    assert next(taken) <= 64 * (2 + 4)
+    assert next(taken) <= 100 + 4 * 64 + 16
+
+
+def test_memory_stays_flat_over_a_long_run(client):
+    images = (pixels(0, 64, 4000) for _ in range(400))
+    tracemalloc.start()
+    try:
+        for _ in client.compress_many(images):
+            pass
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 60 * 64 * 4000
+
+
+def test_a_result_does_not_wait_for_inputs_that_are_slow(running):
+    answered = asyncio.Event()
+
+    async def images():
+        yield pixels(0)
+        await answered.wait()
+        yield pixels(1)
+
+    async def run():
+        async with AsyncClient(running.target) as client:
+            seeds = []
+            async for result in client.compress_many(images()):
+                seeds.append(result.index)
+                answered.set()
+            return seeds
+
+    assert asyncio.run(asyncio.wait_for(run(), 10)) == [0, 1]
 
 
 def test_a_lost_connection_is_taken_up_again(client, fake):
@@ -91,6 +149,59 @@ def test_a_lost_connection_is_taken_up_again(client, fake):
 
     assert stored(results) == [image.tobytes() for image in images]
     assert fake.num_calls("StreamCompress") == 4
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_server_that_dies_and_comes_back_loses_and_doubles_nothing(client, running, ordered):
+    indices, deaths = [], {100, 400, 700}
+
+    for result in client.compress_many((pixels(n, 2, 2) for n in range(1000)), ordered=ordered):
+        assert result.data[HEADER.size :] == pixels(result.index, 2, 2).tobytes()
+        indices.append(result.index)
+        if len(indices) in deaths:
+            running.restart()
+
+    assert sorted(indices) == list(range(1000))
+    assert indices == sorted(indices) or not ordered
+
+
+def test_one_of_several_connections_may_die(make_client, fake):
+    client = make_client(connections=2)
+    fake.cut_streams_after += [1, 2, 1, 3]
+
+    results = list(client.compress_many(pixels(n, 2, 2) for n in range(1000)))
+
+    assert stored(results) == [pixels(n, 2, 2).tobytes() for n in range(1000)]
+
+
+def test_a_server_that_dies_for_good_is_an_error(make_client, running):
+    results = make_client(timeout=0.5).compress_many(pixels(n, 2, 2) for n in range(1000))
+    next(results)
+
+    running.stop()
+
+    with pytest.raises(UnavailableError):
+        list(results)
+
+
+def test_a_busy_server_is_asked_again_when_it_says(client, fake):
+    fault = Fault(grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", retry_after=0.2)
+    fake.faults += [fault] * 2
+
+    begun = time.monotonic()
+    results = list(client.compress_many([pixels(n, 2, 2) for n in range(100)]))
+
+    assert time.monotonic() - begun >= 0.4
+    assert stored(results) == [pixels(n, 2, 2).tobytes() for n in range(100)]
+
+
+def test_items_that_a_busy_server_refuses_are_sent_again(client, fake):
+    fake.items_to_refuse = 70
+
+    results = list(client.compress_many([pixels(n, 2, 2) for n in range(200)]))
+
+    assert stored(results) == [pixels(n, 2, 2).tobytes() for n in range(200)]
+    assert fake.items_to_refuse == 0
 
 
 def test_a_server_that_stays_away_is_an_error(client, fake):
@@ -188,18 +299,48 @@ def test_a_run_ends_cleanly_for_the_server(client, fake):
     assert fake.num_clean_ends == 2
 
 
-def test_leaving_a_run_early_leaves_no_thread(running):
-    before = threading.active_count()
-    with Client(running.target) as client:
-        results = client.compress_many(pixels(seed, 2, 2) for seed in range(2000))
-        next(results)
-        results.close()
+def test_leaving_a_run_early_cancels_it_and_leaves_no_thread(client, fake):
+    before = set(threading.enumerate())
+    results = client.compress_many(pixels(seed, 2, 2) for seed in range(2000))
+    next(results)
+    results.close()
+
+    def left():
+        started = set(threading.enumerate()) - before
+        return [t.name for t in started if "stream" in t.name or "consume_request" in t.name]
 
     deadline = time.monotonic() + 5
-    while threading.active_count() > before + 10 and time.monotonic() < deadline:
+    while (left() or not fake.broken) and time.monotonic() < deadline:
         time.sleep(0.01)
-    names = [thread.name for thread in threading.enumerate()]
-    assert not [name for name in names if "consume_request_iterator" in name]
+    assert left() == []
+    assert fake.broken == [True]
+    assert fake.num_clean_ends == 0
+
+
+def test_a_run_may_be_left_before_it_begins(client, fake):
+    client.compress_many([pixels(0)]).close()
+
+    assert fake.calls == []
+
+
+def test_an_unreadable_input_cancels_what_is_under_way(client):
+    def images():
+        yield pixels(0)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        list(client.compress_many(images()))
+
+
+def test_a_client_that_is_closed_ends_its_runs(running):
+    client = Client(running.target)
+    results = client.compress_many(pixels(n, 2, 2) for n in range(1000))
+    next(results)
+
+    client.close()
+
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        list(results)
 
 
 def test_the_async_client_takes_async_inputs(running):
