@@ -46,7 +46,7 @@ def to_hwc(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """
     pixels = array[:, :, None] if array.ndim == 2 else array
     accepted = pixels.ndim == 3 and pixels.shape[2] in _CHANNELS and pixels.size > 0
-    if array.dtype != "uint8" or not accepted:
+    if array.dtype.char != "B" or not accepted:
         raise ValueError(
             "an array of pixels must be uint8 of shape (height, width), (height, width, 1) "
             f"or (height, width, 3), not {array.dtype} of shape {array.shape}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -13,11 +14,11 @@ from typing import Any, Self, TypeAlias, TypeVar, Unpack
 import grpc
 
 from kompakt_client import _operations, _plans
-from kompakt_client._async_session import AsyncSession
+from kompakt_client._async_session import AsyncSession, Mailbox, drive
 from kompakt_client._base import BaseClient
-from kompakt_client._commands import Emit, Return, step
-from kompakt_client._inputs import ImageInput, StreamInput
-from kompakt_client._link import Link
+from kompakt_client._commands import Return, step
+from kompakt_client._convert import to_evaluation
+from kompakt_client._inputs import ImageInput, StreamInput, is_slow
 from kompakt_client._measurements import Evaluation, ModelInfo, ServerInfo
 from kompakt_client._names import format_of_path
 from kompakt_client._options import (
@@ -26,6 +27,7 @@ from kompakt_client._options import (
     DecompressToOptions,
     EvaluateOptions,
 )
+from kompakt_client._packing import Item
 from kompakt_client._results import Compressed, Decompressed, Failure
 
 T = TypeVar("T")
@@ -58,11 +60,10 @@ class AsyncClient(BaseClient):
 
     async def aclose(self) -> None:
         """Close the connection; calls under way fail, and so do later ones."""
-        channels = self._disconnect()
-        if grpc in channels:
-            channels[grpc].close()
-        if grpc.aio in channels:
-            await channels[grpc.aio].close()
+        for channel in self._disconnect(grpc):
+            channel.close()
+        for channel in self._disconnect(grpc.aio):
+            await channel.close()
 
     async def wait_ready(self, timeout: float | None = None) -> None:
         """Wait until the server answers; see `Client.wait_ready`."""
@@ -78,11 +79,15 @@ class AsyncClient(BaseClient):
         """Compress many images; see `Client.compress_batch`."""
         return await self._run(_plans.batch(self._settings, _operations.compress, images, options))
 
-    def compress_stream(
-        self, images: _Images, **options: Unpack[CompressOptions]
+    def compress_many(
+        self, images: _Images, *, ordered: bool = True, **options: Unpack[CompressOptions]
     ) -> AsyncIterator[Compressed | Failure]:
-        """Compress a long run of images; see `Client.compress_stream`."""
-        return self._iterate(_plans.stream(self._settings, _operations.compress, images, options))
+        """Compress any number of images; see `Client.compress_many`.
+
+        The images are read by a task of their own, up to 16 further ahead.
+        """
+        many = _plans.many(self._settings, _operations.compress, images, options)
+        return self._iterate(many, ordered=ordered)
 
     async def decompress(
         self, stream: StreamInput, **options: Unpack[DecompressOptions]
@@ -109,16 +114,20 @@ class AsyncClient(BaseClient):
         plan = _plans.batch(self._settings, _operations.decompress, streams, options)
         return await self._run(plan)
 
-    def decompress_stream(
-        self, streams: _Streams, **options: Unpack[DecompressOptions]
+    def decompress_many(
+        self, streams: _Streams, *, ordered: bool = True, **options: Unpack[DecompressOptions]
     ) -> AsyncIterator[Decompressed | Failure]:
-        """Decompress a long run of streams; see `Client.decompress_stream`."""
-        plan = _plans.stream(self._settings, _operations.decompress, streams, options)
-        return self._iterate(plan)
+        """Decompress any number of streams; see `Client.compress_many`."""
+        many = _plans.many(self._settings, _operations.decompress, streams, options)
+        return self._iterate(many, ordered=ordered)
 
     async def evaluate(self, images: _Images, **options: Unpack[EvaluateOptions]) -> Evaluation:
         """Measure models and baselines on images; see `Client.evaluate`."""
-        return await self._run(_plans.evaluate(self._settings, images, options))
+        many = _plans.evaluate(self._settings, images, options)
+        box = Mailbox(_prepared(many.inputs, many.operation.prepare))
+        run = self._begin(many, box.report)
+        results = tuple([result async for result in drive(run, box)])
+        return to_evaluation(results, run.summary)
 
     async def models(self, *, timeout: float | None = None) -> tuple[ModelInfo, ...]:
         """Return the loaded models in the order of their names."""
@@ -132,30 +141,26 @@ class AsyncClient(BaseClient):
         """Return the server's version and limits."""
         return await self._run(_plans.server_info(self._settings, timeout))
 
-    def _session(self, plan: _plans.Plan[Any]) -> AsyncSession:
-        return AsyncSession(
-            partial(self._connect, grpc.aio),
-            Link(partial(self._connect, grpc), self._settings),
-            self._settings,
-            _stream(plan.inputs),
-            plan.prepare,
-        )
-
     async def _run(self, plan: _plans.Plan[T]) -> T:
-        async with self._session(plan) as session:
-            command = step(plan.flow)
-            while not isinstance(command, Return):
-                command = step(plan.flow, await session.perform(command))
-            return command.value
+        inputs = _prepared(plan.inputs, plan.prepare)
+        session = AsyncSession(partial(self._connect, grpc.aio), self._settings, inputs)
+        command = step(plan.flow)
+        while not isinstance(command, Return):
+            command = step(plan.flow, await session.perform(command))
+        return command.value
 
-    async def _iterate(self, plan: _plans.Plan[None]) -> AsyncIterator[Any]:
-        async with self._session(plan) as session:
-            command = step(plan.flow)
-            while not isinstance(command, Return):
-                if isinstance(command, Emit):
-                    for result in command.results:
-                        yield result
-                command = step(plan.flow, await session.perform(command))
+    async def _iterate(self, many: _plans.Many[Any], *, ordered: bool) -> AsyncIterator[Any]:
+        await self._run(many.preparation())
+        box = Mailbox(_prepared(many.inputs, many.operation.prepare))
+        run = self._begin(many, box.report, ordered=ordered)
+        async with aclosing(drive(run, box)) as results:
+            async for result in results:
+                yield result
+
+
+async def _prepared(inputs: Any, prepare: Callable[[Any], Item]) -> AsyncIterator[Item]:
+    async for source in _stream(inputs):
+        yield await asyncio.to_thread(prepare, source) if is_slow(source) else prepare(source)
 
 
 async def _stream(inputs: Any) -> AsyncIterator[Any]:

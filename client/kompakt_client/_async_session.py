@@ -1,86 +1,50 @@
-"""Commands carried out, asynchronously."""
+"""Commands and runs carried out, asynchronously."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
-from typing import Any, Self
+import contextlib
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Any
 
 import grpc
 from google.protobuf.message import Message
 
-from kompakt_client._commands import END, Call, Command, Emit, Open, Pull, Receive, Send, Sleep
+from kompakt_client._commands import END, Call, Command, Pull, Sleep
 from kompakt_client._config import Settings
 from kompakt_client._errors import KompaktError
-from kompakt_client._inputs import is_slow
-from kompakt_client._link import Link
+from kompakt_client._link import Event
+from kompakt_client._many import Run
 from kompakt_client._packing import Item
 from kompakt_client._status import error_of_call
 
+_AHEAD = 16
+
 
 class AsyncSession:
-    """Carries out the commands of one flow; a failure is an outcome like any other.
-
-    Streams go over a synchronous link with a thread that waits: an asyncio stream
-    which the server refuses while the client sends loses the server's status
-    (github.com/grpc/grpc/issues/36066).
-    """
+    """Carries out the commands of one flow; a failure is an outcome like any other."""
 
     def __init__(
         self,
         connect: Callable[[], dict[str, Any]],
-        link: Link,
         settings: Settings,
-        inputs: AsyncIterator[Any],
-        prepare: Callable[[Any], Item],
+        inputs: AsyncIterator[Item],
     ) -> None:
         self._connect = connect
-        self._link = link
         self._settings = settings
         self._inputs = inputs
-        self._prepare = prepare
-        self._thread = ThreadPoolExecutor(1, "kompakt-stream")
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._link.close()
-        self._thread.shutdown(wait=False)
 
     async def perform(self, command: Command) -> Any:
         """Carry out one command and return what came of it."""
         match command:
             case Pull():
-                return await self._pull()
+                return await anext(self._inputs, END)
             case Call():
                 return await self._attempt(command)
             case Sleep(seconds):
                 await asyncio.sleep(seconds)
-            case Open(method, message):
-                self._link.open(method, message)
-            case Send(message):
-                self._link.send(message)
-            case Receive(timeout):
-                loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(self._thread, self._link.receive, timeout)
-            case Emit():
-                pass
         return None
-
-    async def _pull(self) -> Item | None:
-        async for source in self._inputs:
-            if is_slow(source):
-                return await asyncio.to_thread(self._prepare, source)
-            return self._prepare(source)
-        return END
 
     async def _attempt(self, call: Call) -> Message | KompaktError:
         try:
@@ -90,3 +54,78 @@ class AsyncSession:
         except grpc.RpcError as error:
             return error_of_call(error, self._settings.target)
         return response
+
+
+class Mailbox:
+    """What a run waits for: events of its streams, and its inputs, read a few ahead."""
+
+    def __init__(self, inputs: AsyncIterator[Item]) -> None:
+        self.events: deque[Event] = deque()
+        self.items: deque[Item | Exception | None] = deque()
+        self._inputs = inputs
+        self._loop = asyncio.get_running_loop()
+        self._news = asyncio.Event()
+        self._room = asyncio.Event()
+        self._reader = asyncio.create_task(self._read())
+
+    def report(self, event: Event) -> None:
+        """Take an event from another thread."""
+        with contextlib.suppress(RuntimeError):  # the loop may be closed by now
+            self._loop.call_soon_threadsafe(self._put, self.events, event)
+
+    def take(self) -> Item | None:
+        """Return the next input; raises what reading it raised."""
+        self._room.set()
+        item = self.items.popleft()
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    async def news(self, timeout: float | None) -> None:
+        """Wait until there is something new, or until the timeout."""
+        self._news.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._news.wait(), timeout)
+
+    async def close(self) -> None:
+        """Stop reading."""
+        self._reader.cancel()
+        await asyncio.gather(self._reader, return_exceptions=True)
+
+    def _put(self, box: deque[Any], what: Any) -> None:
+        box.append(what)
+        self._news.set()
+
+    async def _read(self) -> None:
+        try:
+            async for item in self._inputs:
+                self._put(self.items, item)
+                while len(self.items) >= _AHEAD:
+                    self._room.clear()
+                    await self._room.wait()
+        except Exception as error:
+            self._put(self.items, error)
+        else:
+            self._put(self.items, END)
+
+
+async def drive(run: Run[Any], box: Mailbox) -> AsyncGenerator[Any, None]:
+    """Yield the results of a run, whose inputs are read beside it."""
+    clock = asyncio.get_running_loop().time
+    try:
+        while not run.done:
+            if run.has_result:
+                yield run.pop()
+            elif box.events:
+                run.handle(*box.events.popleft())
+            elif run.wants_input and box.items:
+                run.add(box.take())
+            else:
+                begun = clock()
+                await box.news(run.timeout())
+                run.waited += clock() - begun
+                if not box.events:
+                    run.tick()
+    finally:
+        run.close()
+        await box.close()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
-from typing import Any, Self
+from collections.abc import Callable
+from typing import Any, Self, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 
 from kompakt.v1.compression_pb2_grpc import CompressionServiceStub, ModelServiceStub
 from kompakt_client._config import (
@@ -17,7 +20,12 @@ from kompakt_client._config import (
     Token,
     arguments_from_env,
 )
+from kompakt_client._link import Event, Link
+from kompakt_client._many import Run
+from kompakt_client._plans import Many
 from kompakt_client._retry import DEFAULT_RETRY, RetryPolicy
+
+R = TypeVar("R")
 
 
 class BaseClient:
@@ -32,6 +40,7 @@ class BaseClient:
         timeout: float = DEFAULT_TIMEOUT,
         retry: RetryPolicy = DEFAULT_RETRY,
         max_message_bytes: int = DEFAULT_MESSAGE_BYTES,
+        connections: int = 1,
     ) -> None:
         """Configure a client; it connects at the first call.
 
@@ -41,9 +50,10 @@ class BaseClient:
         is in seconds, for one answer, all attempts included: a list that needs
         several requests, or a stream, may take that long for each. `retry` says
         how often and how fast a failed call is tried again. `max_message_bytes`
-        bounds what is sent and what is accepted.
+        bounds what is sent and what is accepted. `connections` are opened to the
+        server and used in turn, so that one with several workers uses them all.
 
-        Raises ValueError for a timeout or a number of bytes that is not positive.
+        Raises ValueError for a number that is not positive.
         """
         self._settings = Settings(
             target=target,
@@ -52,10 +62,12 @@ class BaseClient:
             timeout=timeout,
             retry=retry,
             max_message_bytes=max_message_bytes,
+            connections=connections,
         )
         self._lock = threading.Lock()
-        self._channels: dict[Any, Any] = {}
-        self._rpcs: dict[Any, dict[str, Any]] = {}
+        self._turns = itertools.cycle(range(connections))
+        self._channels: dict[tuple[Any, int], Any] = {}
+        self._rpcs: dict[tuple[Any, int], dict[str, Any]] = {}
         self._closed = False
 
     @classmethod
@@ -65,6 +77,7 @@ class BaseClient:
         target: str | None = None,
         timeout: float | None = None,
         retry: RetryPolicy = DEFAULT_RETRY,
+        connections: int = 1,
     ) -> Self:
         """Return a client configured by the environment; what is given here wins.
 
@@ -75,7 +88,7 @@ class BaseClient:
         Raises ValueError if a variable cannot be used; the message names it.
         """
         arguments = arguments_from_env(os.environ, target=target, timeout=timeout)
-        return cls(**arguments, retry=retry)
+        return cls(**arguments, retry=retry, connections=connections)
 
     @property
     def target(self) -> str:
@@ -85,20 +98,43 @@ class BaseClient:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._settings})"
 
-    def _connect(self, api: Any) -> dict[str, Any]:
-        """Return the methods of both services by name, on a channel of `grpc` or `grpc.aio`."""
+    def _connect(self, api: Any, number: int | None = None) -> dict[str, Any]:
+        """Return the methods of both services by name, on a channel of `grpc` or `grpc.aio`.
+
+        It is the one of this number, or the next in turn.
+        """
         with self._lock:
             if self._closed:
                 raise RuntimeError("the client is closed")
-            if api not in self._channels:
-                self._channels[api] = self._settings.open_channel(api)
-                compression = CompressionServiceStub(self._channels[api])
-                models = ModelServiceStub(self._channels[api])
-                self._rpcs[api] = {**vars(compression), **vars(models)}
-            return self._rpcs[api]
+            key = (api, next(self._turns) if number is None else number)
+            if key not in self._channels:
+                self._channels[key] = self._settings.open_channel(api)
+                compression = CompressionServiceStub(self._channels[key])
+                models = ModelServiceStub(self._channels[key])
+                self._rpcs[key] = {**vars(compression), **vars(models)}
+            return self._rpcs[key]
 
-    def _disconnect(self) -> dict[Any, Any]:
-        """Refuse further calls, and return the channels for closing."""
+    def _begin(
+        self, many: Many[R], report: Callable[[Event], None], *, ordered: bool = True
+    ) -> Run[R]:
+        """Return a run whose streams report to the client; one that pools has one stream."""
+
+        def open_link(number: int, method: str, message: Message, wait: bool) -> Link:
+            rpc = self._connect(grpc, number)[method]
+            return Link(rpc, message, self._settings, report, wait=wait)
+
+        connections = 1 if many.operation.pools else self._settings.connections
+        return Run(
+            many.operation,
+            many.patience,
+            self.target,
+            open_link,
+            connections=connections,
+            ordered=ordered,
+        )
+
+    def _disconnect(self, api: Any) -> list[Any]:
+        """Refuse further calls, and return the channels of an API for closing."""
         with self._lock:
             self._closed = True
-            return self._channels
+            return [channel for (kind, _), channel in self._channels.items() if kind is api]

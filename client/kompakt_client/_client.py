@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -13,8 +14,10 @@ import grpc
 
 from kompakt_client import _operations, _plans
 from kompakt_client._base import BaseClient
-from kompakt_client._commands import Emit, Return, step
+from kompakt_client._commands import Return, step
+from kompakt_client._convert import to_evaluation
 from kompakt_client._inputs import ImageInput, StreamInput
+from kompakt_client._link import Event
 from kompakt_client._measurements import Evaluation, ModelInfo, ServerInfo
 from kompakt_client._names import format_of_path
 from kompakt_client._options import (
@@ -24,7 +27,7 @@ from kompakt_client._options import (
     EvaluateOptions,
 )
 from kompakt_client._results import Compressed, Decompressed, Failure
-from kompakt_client._session import Session
+from kompakt_client._session import Session, drive
 
 T = TypeVar("T")
 
@@ -53,7 +56,7 @@ class Client(BaseClient):
 
     def close(self) -> None:
         """Close the connection; calls under way fail, and so do later ones."""
-        for channel in self._disconnect().values():
+        for channel in self._disconnect(grpc):
             channel.close()
 
     def wait_ready(self, timeout: float | None = None) -> None:
@@ -84,6 +87,8 @@ class Client(BaseClient):
         - `fallback`: "best" (default) lets a classical codec (DEFLATE, PNG, WebP) make
           the stream of an image for which it needs fewer bytes at no worse quality;
           "never" does not.
+        - `label`: the image's label, for a model that is conditioned on labels; its
+          level is asked of the server first. Not together with a quality.
         - `latents`: True to return the quantised latents too.
         - `reconstruction`: True to return what the stream decodes to, and its
           distortion.
@@ -102,16 +107,26 @@ class Client(BaseClient):
         """
         return self._run(_plans.batch(self._settings, _operations.compress, images, options))
 
-    def compress_stream(
-        self, images: Iterable[ImageInput], **options: Unpack[CompressOptions]
+    def compress_many(
+        self,
+        images: Iterable[ImageInput],
+        *,
+        ordered: bool = True,
+        **options: Unpack[CompressOptions],
     ) -> Iterator[Compressed | Failure]:
-        """Compress a long run of images in bounded memory; the options are those of `compress`.
+        """Compress any number of images in bounded memory; the options are those of `compress`.
 
-        Yields the results of `compress_batch` one by one, and takes a few hundred
-        images ahead. A lost connection is taken up again. The timeout is for each
-        answer.
+        Yields one result for each image, in order, or with `ordered=False` as they are
+        completed; each has its `index`. An image that failed has a `Failure`. Images
+        are read in the caller's thread, between results, and never more than 4 full
+        messages (256 small images) for each connection ahead of them.
+
+        Images under way when a connection is lost, or a busy server refuses them, are
+        sent again. The timeout is for each answer, without the time that the images'
+        source and the results' consumer take.
         """
-        return self._iterate(_plans.stream(self._settings, _operations.compress, images, options))
+        many = _plans.many(self._settings, _operations.compress, images, options)
+        return self._iterate(many, ordered=ordered)
 
     def decompress(self, stream: StreamInput, **options: Unpack[DecompressOptions]) -> Decompressed:
         """Decompress one stream.
@@ -152,12 +167,16 @@ class Client(BaseClient):
         """
         return self._run(_plans.batch(self._settings, _operations.decompress, streams, options))
 
-    def decompress_stream(
-        self, streams: Iterable[StreamInput], **options: Unpack[DecompressOptions]
+    def decompress_many(
+        self,
+        streams: Iterable[StreamInput],
+        *,
+        ordered: bool = True,
+        **options: Unpack[DecompressOptions],
     ) -> Iterator[Decompressed | Failure]:
-        """Decompress a long run of streams in bounded memory, as `compress_stream` does."""
-        plan = _plans.stream(self._settings, _operations.decompress, streams, options)
-        return self._iterate(plan)
+        """Decompress any number of streams in bounded memory, as `compress_many` does."""
+        many = _plans.many(self._settings, _operations.decompress, streams, options)
+        return self._iterate(many, ordered=ordered)
 
     def evaluate(
         self, images: Iterable[ImageInput], **options: Unpack[EvaluateOptions]
@@ -176,7 +195,11 @@ class Client(BaseClient):
         - `timeout`: seconds for the answer on a few images; default, ten times the
           client's, since many settings are tried.
         """
-        return self._run(_plans.evaluate(self._settings, images, options))
+        many = _plans.evaluate(self._settings, images, options)
+        events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        run = self._begin(many, events.put)
+        results = tuple(drive(run, events, map(many.operation.prepare, many.inputs)))
+        return to_evaluation(results, run.summary)
 
     def models(self, *, timeout: float | None = None) -> tuple[ModelInfo, ...]:
         """Return the loaded models in the order of their names."""
@@ -190,21 +213,16 @@ class Client(BaseClient):
         """Return the server's version and limits."""
         return self._run(_plans.server_info(self._settings, timeout))
 
-    def _session(self, plan: _plans.Plan[Any]) -> Session:
-        inputs = map(plan.prepare, plan.inputs)
-        return Session(partial(self._connect, grpc), self._settings, inputs)
-
     def _run(self, plan: _plans.Plan[T]) -> T:
-        with self._session(plan) as session:
-            command = step(plan.flow)
-            while not isinstance(command, Return):
-                command = step(plan.flow, session.perform(command))
-            return command.value
+        inputs = map(plan.prepare, plan.inputs)
+        session = Session(partial(self._connect, grpc), self._settings, inputs)
+        command = step(plan.flow)
+        while not isinstance(command, Return):
+            command = step(plan.flow, session.perform(command))
+        return command.value
 
-    def _iterate(self, plan: _plans.Plan[None]) -> Iterator[Any]:
-        with self._session(plan) as session:
-            command = step(plan.flow)
-            while not isinstance(command, Return):
-                if isinstance(command, Emit):
-                    yield from command.results
-                command = step(plan.flow, session.perform(command))
+    def _iterate(self, many: _plans.Many[Any], *, ordered: bool) -> Iterator[Any]:
+        self._run(many.preparation())
+        events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        run = self._begin(many, events.put, ordered=ordered)
+        yield from drive(run, events, map(many.operation.prepare, many.inputs))

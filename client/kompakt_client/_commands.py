@@ -3,12 +3,13 @@
 A flow is a generator that decides what to do and does none of it: it yields
 commands, and the client that drives it sends back what came of each, a value or
 a `KompaktError`. So the calls are written once, and the sync and async clients
-differ only in how they carry a command out.
+differ only in how they carry a command out. Streams are driven by `_many`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
@@ -43,35 +44,6 @@ class Sleep:
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
-    """Open a stream in place of any that is open, and send its first message."""
-
-    method: str
-    message: Message
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Send a message on the open stream, or None to say that there are no more."""
-
-    message: Message | None
-
-
-@dataclass(frozen=True, slots=True)
-class Receive:
-    """Wait for the next message on the open stream: that message."""
-
-    timeout: float
-
-
-@dataclass(frozen=True, slots=True)
-class Emit:
-    """Hand results to the caller of a stream."""
-
-    results: list[Any]
-
-
-@dataclass(frozen=True, slots=True)
 class Return(Generic[T]):
     """The flow has ended with this value."""
 
@@ -81,7 +53,7 @@ class Return(Generic[T]):
 END: Final = None
 """What `Pull` brings when there are no more inputs."""
 
-Command: TypeAlias = Pull | Call | Sleep | Open | Send | Receive | Emit
+Command: TypeAlias = Pull | Call | Sleep
 Flow: TypeAlias = Generator[Command, Any, T]
 
 
@@ -103,9 +75,9 @@ class Patience:
     """Seconds for one answer, all attempts included."""
     retry: RetryPolicy
 
-    def start(self) -> Retry:
+    def start(self, clock: Callable[[], float] = time.monotonic) -> Retry:
         """Begin the attempts of one call."""
-        return Retry(self.retry, self.timeout)
+        return Retry(self.retry, self.timeout, clock=clock)
 
 
 def call(method: str, request: Message, patience: Patience) -> Flow[Any]:

@@ -31,11 +31,14 @@ class Settings:
     """Seconds."""
     retry: RetryPolicy
     max_message_bytes: int
+    connections: int
 
     def __post_init__(self) -> None:
         check_timeout(self.timeout)
         if self.max_message_bytes < 1:
             raise ValueError(f"max_message_bytes must be positive, not {self.max_message_bytes}")
+        if self.connections < 1:
+            raise ValueError(f"connections must be at least 1, not {self.connections}")
 
     def __str__(self) -> str:
         secrets = {"credentials": self.credentials, "token": self.token}
@@ -72,7 +75,8 @@ class Settings:
 
         gRPC's own retries are off: they tell no overload from an oversized
         message and give up on requests over 256 KiB. Its waits before it connects
-        again are short, so that they do not outlast ours.
+        again are short, so that they do not outlast ours. Each channel has a
+        connection of its own, which gRPC would share between them.
         """
         return [
             ("grpc.max_send_message_length", self.max_message_bytes),
@@ -80,6 +84,7 @@ class Settings:
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 10_000),
             ("grpc.enable_retries", 0),
+            ("grpc.use_local_subchannel_pool", 1),
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 2_000),

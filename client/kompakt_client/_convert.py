@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from kompakt.v1 import compression_pb2 as pb
 from kompakt_client._arrays import numbers_of, pixels_of
 from kompakt_client._measurements import (
+    Evaluation,
     ImageEvaluation,
     MeasuredQuality,
     Measurement,
@@ -19,7 +20,8 @@ from kompakt_client._measurements import (
     TrainingInfo,
 )
 from kompakt_client._names import Format, Profile
-from kompakt_client._results import Compressed, Decompressed, Timings
+from kompakt_client._results import Compressed, Decompressed, Failure, Timings
+from kompakt_client._status import broken_answer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,12 +33,13 @@ _DTYPES: dict[int, Literal["u1", "<i2"]] = {pb.DATA_TYPE_UINT8: "u1", pb.DATA_TY
 
 
 def to_compressed(
+    profile: Profile,
     result: pb.CompressResult,
     response: pb.CompressResponse | pb.StreamCompressResponse,
-    profile: Profile,
+    index: int,
 ) -> Compressed:
     """Convert one result of Compress."""
-    has_reconstruction = result.HasField("reconstruction")
+    has = result.HasField
     return Compressed(
         data=result.stream.data,
         model=response.model,
@@ -49,19 +52,21 @@ def to_compressed(
         width=result.width,
         channels=result.channels,
         fitted=result.fitted,
-        level=_optional(result, "level"),
-        latents=_tensor(result.latents) if result.HasField("latents") else None,
-        reconstruction=_pixels(result.reconstruction) if has_reconstruction else None,
-        mse=_optional(result, "mse"),
-        psnr_db=_optional(result, "psnr_db"),
+        level=result.level if has("level") else None,
+        latents=_tensor(result.latents) if has("latents") else None,
+        reconstruction=_pixels(result.reconstruction) if has("reconstruction") else None,
+        mse=result.mse if has("mse") else None,
+        psnr_db=result.psnr_db if has("psnr_db") else None,
         timings=_timings(response),
+        index=index,
     )
 
 
 def to_decompressed(
+    image_format: Format,
     result: pb.DecompressResult,
     response: pb.DecompressResponse | pb.StreamDecompressResponse,
-    image_format: Format,
+    index: int,
 ) -> Decompressed:
     """Convert one result of Decompress."""
     return Decompressed(
@@ -73,6 +78,7 @@ def to_decompressed(
         model=result.model,
         codec=result.codec or result.model,
         timings=_timings(response),
+        index=index,
     )
 
 
@@ -80,12 +86,22 @@ def to_image_evaluation(result: pb.EvaluateResult, index: int) -> ImageEvaluatio
     """Convert one result of Evaluate."""
     return ImageEvaluation(
         index=index,
-        measurements=to_measurements(result.measurements),
+        measurements=_measurements(result.measurements),
         reconstructions={made.model: _pixels(made.image) for made in result.reconstructions},
     )
 
 
-def to_measurements(messages: Any) -> tuple[Measurement, ...]:
+def to_evaluation(images: tuple[ImageEvaluation | Failure, ...], summary: Any) -> Evaluation:
+    """Convert the images' results and the message that pools them; no images have none.
+
+    Raises ServerError if the server left that message out.
+    """
+    if images and summary is None:
+        raise broken_answer("the measurements were not pooled")
+    return Evaluation(images=images, pooled=_measurements(summary.pooled) if summary else ())
+
+
+def _measurements(messages: Any) -> tuple[Measurement, ...]:
     """Convert measurements, in their order."""
     return tuple(_mirror(Measurement, message) for message in messages)
 

@@ -1,66 +1,87 @@
-"""One stream to the server, with a limit on each wait."""
+"""One stream to the server."""
 
 from __future__ import annotations
 
 import queue
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf.message import Message
 
 from kompakt_client._config import Settings
-from kompakt_client._errors import KompaktError
-from kompakt_client._status import deadline_error, error_of_call
+from kompakt_client._errors import KompaktError, UnavailableError
+from kompakt_client._status import error_of_call
+
+Outcome: TypeAlias = Message | KompaktError | None
+"""What comes of a stream: a message, at last an error, or None if the server ended it."""
+
+Event: TypeAlias = tuple["Link", Outcome]
+"""What came of which stream."""
 
 
 class Link:
-    """A stream that is open, was, or will be."""
+    """A stream, read by a thread of its own, that reports what comes until it is closed.
 
-    def __init__(self, connect: Callable[[], dict[str, Any]], settings: Settings) -> None:
-        self._connect = connect
-        self._settings = settings
-        self._call: Any = None
+    Both clients use it: an asyncio stream which the server refuses while the client
+    sends loses the server's status (github.com/grpc/grpc/issues/36066).
+    """
+
+    def __init__(
+        self,
+        method: Any,
+        message: Message,
+        settings: Settings,
+        report: Callable[[Event], None],
+        *,
+        wait: bool,
+    ) -> None:
+        """Begin a stream with its first message; `wait` for a connection if there is none."""
         self._messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
-
-    def open(self, method: str, message: Message) -> None:
-        """Give up the stream before, if any, and begin one with its first message."""
-        self.close()
-        messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
-        messages.put(message)
-        self._messages = messages
-        self._call = self._connect()[method](
-            iter(messages.get, None), metadata=self._settings.metadata()
+        self._messages.put(message)
+        self._target = settings.target
+        self._report = report
+        self._closed = False
+        self._call = method(
+            iter(self._messages.get, None), metadata=settings.metadata(), wait_for_ready=wait
         )
+        threading.Thread(target=self._read, name="kompakt-stream", daemon=True).start()
 
     def send(self, message: Message | None) -> None:
         """Have a message sent, without waiting for it; None says that there are no more."""
         self._messages.put(message)
 
-    def receive(self, timeout: float) -> Message | KompaktError | None:
-        """Wait for one message; None if the server has ended the stream.
-
-        gRPC can limit a whole stream only, so that a timer has to limit the wait.
-        """
-        late = threading.Event()
-        timer = threading.Timer(max(timeout, 0.0), self._give_up, [late])
-        timer.daemon = True
-        timer.start()
-        outcome: Message | KompaktError | None
-        try:
-            outcome = next(self._call, None)
-        except grpc.RpcError as error:
-            outcome = error_of_call(error, self._settings.target)
-        timer.cancel()
-        return deadline_error(self._settings.target) if late.is_set() else outcome
-
     def close(self) -> None:
-        """Give up the stream, if any, and end the thread that sends on it."""
-        if self._call is not None:
-            self._call.cancel()
-            self._messages.put(None)
-
-    def _give_up(self, late: threading.Event) -> None:
-        late.set()
+        """Give up the stream, and end the threads that send and read."""
+        self._closed = True
         self._call.cancel()
+        self._messages.put(None)
+
+    def _read(self) -> None:
+        outcome: Outcome
+        try:
+            for outcome in self._call:
+                self._tell(outcome)
+            outcome = None
+        except grpc.RpcError as error:
+            outcome = _error_of_stream(error, self._target)
+        self._messages.put(None)
+        self._tell(outcome)
+
+    def _tell(self, outcome: Outcome) -> None:
+        if not self._closed:
+            self._report((self, outcome))
+
+
+def _error_of_stream(error: grpc.RpcError, target: str) -> KompaktError:
+    """Return the exception for a stream that failed.
+
+    One that was cancelled, and not by us, was lost to a server that went away.
+    """
+    made = error_of_call(error, target)
+    if made.code != "CANCELLED":
+        return made
+    lost = UnavailableError(f"{target} gave up the stream: {made}", code="UNAVAILABLE")
+    lost.__cause__ = error
+    return lost

@@ -1,14 +1,14 @@
 """What sets compress, decompress and evaluate apart, as values.
 
 All three send items in requests and get one result for each, in one call or
-over a stream; the ways in which that happens are in `_flows` and `_streaming`.
+over streams; the ways in which that happens are in `_flows` and `_many`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
@@ -71,10 +71,16 @@ class Operation(Generic[R_co]):
     """Turns an input into an item."""
     convert: Callable[[Any, Any, int], R_co]
     """Turns a message's result, the message and the item's index into a result."""
-    batch_limits: Limits
-    """What goes into one request of a batch."""
     stream_limits: Limits
     """What goes into one message of a stream."""
+    batch_limits: Limits
+    """What goes into one request of a batch."""
+    pools: bool = False
+    """Whether the server keeps state over a whole stream, and ends it with a summary."""
+    label: str | None = None
+    """A label to be looked up in the model, whose level `options` then gets."""
+    options: Any = None
+    """The options of all items, where they are the same for all."""
 
     def request(self, chunk: Chunk) -> Message:
         """Return the request that asks for a chunk of items at once."""
@@ -100,7 +106,7 @@ class Operation(Generic[R_co]):
             Failure(index=index, error=error_of_item(result.status))
             if result.status.code
             else self.convert(result, response, index)
-            for index, result in enumerate(response.results, chunk.start)
+            for index, result in zip(chunk.indices, response.results, strict=True)
         ]
 
 
@@ -110,6 +116,7 @@ def compress(
     profile: Profile = "file",
     fit: Fit = "refuse",
     level: int | None = None,
+    label: str | None = None,
     min_psnr_db: float | None = None,
     max_mse: float | None = None,
     max_bytes: int | None = None,
@@ -121,11 +128,13 @@ def compress(
     """Return the operation that compresses images."""
     quality = _demand(
         level=level,
+        label=label,
         min_psnr_db=min_psnr_db,
         max_mse=max_mse,
         max_bytes=max_bytes,
         lossless=lossless or None,
     )
+    quality.pop("label", None)
     options = pb.CompressOptions(
         model=model or "",
         profile=_choose(PROFILES, "profile", profile),
@@ -139,9 +148,11 @@ def compress(
         method="Compress",
         items_field="images",
         prepare=partial(_image_item, options),
-        convert=lambda result, response, _: to_compressed(result, response, profile),
+        convert=partial(to_compressed, profile),
         batch_limits=Limits(max_items=256, max_bytes=8 * _MIB),
         stream_limits=Limits(max_items=64, max_bytes=_MIB),
+        label=label,
+        options=options,
     )
 
 
@@ -160,8 +171,8 @@ def decompress(
     return Operation(
         method="Decompress",
         items_field="streams",
-        prepare=lambda source: Item(to_stream(source), options_for(source)),
-        convert=lambda result, response, _: to_decompressed(result, response, chosen),
+        prepare=lambda source: Item.of(to_stream(source), options_for(source)),
+        convert=partial(to_decompressed, chosen),
         batch_limits=Limits(max_items=256, max_bytes=_MIB // 2),
         stream_limits=Limits(max_items=64, max_bytes=_MIB // 4),
     )
@@ -190,8 +201,9 @@ def evaluate(
         items_field="images",
         prepare=partial(_image_item, options),
         convert=lambda result, _, index: to_image_evaluation(result, index),
-        batch_limits=limits,
         stream_limits=limits,
+        batch_limits=limits,
+        pools=True,
     )
 
 
@@ -201,18 +213,18 @@ def prepare_nothing(source: object) -> Item:
 
 
 def _demand(**qualities: Any) -> dict[str, Any]:
-    """Return the one quality that is given, or none; `qualities` are named as in the contract."""
+    """Return the one quality that is given, or none; but for labels, named as in the contract."""
     given = {name: value for name, value in qualities.items() if value is not None}
     if len(given) > 1:
         raise ValueError(f"one quality at a time: {' and '.join(given)} exclude each other")
     for name, value in given.items():
-        if not value >= 0:
+        if name != "label" and not value >= 0:
             raise ValueError(f"{name} must be 0 or more, not {value!r}")
     return given
 
 
 def _image_item(options: Message, source: ImageInput) -> Item:
-    return Item(to_image(source), options)
+    return Item.of(to_image(source), options)
 
 
 def _decompress_options(
@@ -223,13 +235,16 @@ def _decompress_options(
     A file names its own model, so that only an embedded stream's is sent.
     """
 
-    def options_for(source: StreamInput) -> pb.DecompressOptions:
-        known = source if isinstance(source, Compressed) else None
-        chosen = profile or (known.profile if known else "file")
-        maker = known.model if known and chosen == "embedded" else ""
+    @cache
+    def options_of(chosen: Profile, maker: str) -> pb.DecompressOptions:
         return pb.DecompressOptions(
             model=model or maker, profile=_choose(PROFILES, "profile", chosen), format=image_format
         )
+
+    def options_for(source: StreamInput) -> pb.DecompressOptions:
+        known = source if isinstance(source, Compressed) else None
+        chosen = profile or (known.profile if known else "file")
+        return options_of(chosen, known.model if known and chosen == "embedded" else "")
 
     return options_for
 

@@ -9,12 +9,13 @@ from kompakt_client._names import BaselineName, Fallback, Fit, Format, Profile
 
 
 class CompressOptions(TypedDict, total=False):
-    """Those of `compress`, `compress_batch` and `compress_stream`."""
+    """Those of `compress`, `compress_batch` and `compress_many`."""
 
     model: str | None
     profile: Profile
     fit: Fit
     level: int | None
+    label: str | None
     min_psnr_db: float | None
     max_mse: float | None
     max_bytes: int | None
@@ -26,7 +27,7 @@ class CompressOptions(TypedDict, total=False):
 
 
 class DecompressOptions(TypedDict, total=False):
-    """Those of `decompress`, `decompress_batch` and `decompress_stream`."""
+    """Those of `decompress`, `decompress_batch` and `decompress_many`."""
 
     model: str | None
     profile: Profile | None

@@ -9,10 +9,10 @@ from typing import Any, Generic, TypeVar
 
 from kompakt.v1 import compression_pb2 as pb
 from kompakt_client import _flows, _operations
-from kompakt_client._commands import Flow, call
+from kompakt_client._commands import Flow, Patience, call
 from kompakt_client._config import Settings
 from kompakt_client._convert import to_model_info, to_server_info
-from kompakt_client._measurements import Evaluation, ModelInfo, ServerInfo
+from kompakt_client._measurements import ImageEvaluation, ModelInfo, ServerInfo
 from kompakt_client._operations import Operation
 from kompakt_client._packing import Item
 from kompakt_client._results import Failure
@@ -34,6 +34,20 @@ class Plan(Generic[T]):
     prepare: Callable[[Any], Item] = _operations.prepare_nothing
 
 
+@dataclass(frozen=True, slots=True)
+class Many(Generic[R]):
+    """A run of items over streams."""
+
+    operation: Operation[R]
+    patience: Patience
+    inputs: Any
+    """An iterable, for the async client maybe an async one."""
+
+    def preparation(self) -> Plan[None]:
+        """Return what has to be done before the run."""
+        return Plan(_flows.choose_label(self.operation, self.patience))
+
+
 def single(
     settings: Settings, make: MakeOperation[R], source: Any, options: Mapping[str, Any]
 ) -> Plan[R]:
@@ -52,20 +66,19 @@ def batch(
     return Plan(flow, _several(sources), operation.prepare)
 
 
-def stream(
+def many(
     settings: Settings, make: MakeOperation[R], sources: Any, options: Mapping[str, Any]
-) -> Plan[None]:
-    """Send several items over a stream."""
+) -> Many[R]:
+    """Send any number of items over streams."""
     operation, timeout = _configure(make, options)
-    flow = _flows.stream(operation, settings.patience(timeout))
-    return Plan(flow, _several(sources), operation.prepare)
+    return Many(operation, settings.patience(timeout), _several(sources))
 
 
-def evaluate(settings: Settings, sources: Any, options: Mapping[str, Any]) -> Plan[Evaluation]:
-    """Measure images."""
+def evaluate(settings: Settings, sources: Any, options: Mapping[str, Any]) -> Many[ImageEvaluation]:
+    """Measure images, over one stream, since the server pools over a stream."""
     operation, timeout = _configure(_operations.evaluate, options)
     patience = settings.patience(timeout or settings.evaluate_timeout)
-    return Plan(_flows.evaluate(operation, patience), _several(sources), operation.prepare)
+    return Many(operation, patience, _several(sources))
 
 
 def models(settings: Settings, timeout: float | None) -> Plan[tuple[ModelInfo, ...]]:

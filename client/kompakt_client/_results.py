@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
-    """One item of a batch or stream that failed; its neighbours are not affected."""
+    """One item of several that failed; its neighbours are not affected."""
 
     index: int
     """The item's position among the inputs, from 0."""
@@ -84,7 +84,9 @@ class Compressed:
     psnr_db: float | None = None
     """10 log10(1 / mse) in dB; None if mse is None or 0."""
     timings: Timings | None = field(default=None, repr=False, compare=False)
-    """Where the request's time went; None in a stream."""
+    """Where the request's time went; None over a stream."""
+    index: int = field(default=0, repr=False, compare=False)
+    """The item's position among the inputs, from 0."""
 
     @property
     def num_bytes(self) -> int:
@@ -119,7 +121,9 @@ class Decompressed:
     codec: str
     """What the payload was: the model's name, or that of a classical codec."""
     timings: Timings | None = field(default=None, repr=False, compare=False)
-    """Where the request's time went; None in a stream."""
+    """Where the request's time went; None over a stream."""
+    index: int = field(default=0, repr=False, compare=False)
+    """The item's position among the inputs, from 0."""
 
     def to_numpy(self) -> npt.NDArray[np.uint8]:
         """Return the pixels, uint8 HWC.

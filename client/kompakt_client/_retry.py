@@ -70,6 +70,11 @@ class Retry:
         self._last: KompaktError | None = None
         """Why the attempt before was not enough."""
 
+    @property
+    def failed(self) -> bool:
+        """Whether an attempt has failed."""
+        return self._last is not None
+
     def remaining(self) -> float:
         """Return the seconds left for the next attempt."""
         return self._deadline - self._clock()

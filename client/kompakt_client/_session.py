@@ -1,19 +1,21 @@
-"""Commands carried out, synchronously."""
+"""Commands and runs carried out, synchronously."""
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import time
 from collections.abc import Callable, Iterator
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import grpc
 from google.protobuf.message import Message
 
-from kompakt_client._commands import END, Call, Command, Emit, Open, Pull, Receive, Send, Sleep
+from kompakt_client._commands import END, Call, Command, Pull, Sleep
 from kompakt_client._config import Settings
 from kompakt_client._errors import KompaktError
-from kompakt_client._link import Link
+from kompakt_client._link import Event
+from kompakt_client._many import Run
 from kompakt_client._packing import Item
 from kompakt_client._status import error_of_call
 
@@ -22,26 +24,11 @@ class Session:
     """Carries out the commands of one flow; a failure is an outcome like any other."""
 
     def __init__(
-        self,
-        connect: Callable[[], dict[str, Any]],
-        settings: Settings,
-        inputs: Iterator[Item],
+        self, connect: Callable[[], dict[str, Any]], settings: Settings, inputs: Iterator[Item]
     ) -> None:
         self._connect = connect
         self._settings = settings
         self._inputs = inputs
-        self._link = Link(connect, settings)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._link.close()
 
     def perform(self, command: Command) -> Any:
         """Carry out one command and return what came of it."""
@@ -52,14 +39,6 @@ class Session:
                 return self._attempt(command)
             case Sleep(seconds):
                 time.sleep(seconds)
-            case Open(method, message):
-                self._link.open(method, message)
-            case Send(message):
-                self._link.send(message)
-            case Receive(timeout):
-                return self._link.receive(timeout)
-            case Emit():
-                pass
         return None
 
     def _attempt(self, call: Call) -> Message | KompaktError:
@@ -70,3 +49,31 @@ class Session:
         except grpc.RpcError as error:
             return error_of_call(error, self._settings.target)
         return response
+
+
+def drive(run: Run[Any], events: queue.SimpleQueue[Event], inputs: Iterator[Item]) -> Iterator[Any]:
+    """Yield the results of a run, whose inputs are read between them in this thread."""
+    try:
+        while not run.done:
+            if run.has_result:
+                yield run.pop()
+            elif not events.empty():
+                run.handle(*events.get())
+            elif run.wants_input:
+                run.add(next(inputs, END))
+            else:
+                _wait(run, events)
+    finally:
+        run.close()
+
+
+def _wait(run: Run[Any], events: queue.SimpleQueue[Event]) -> None:
+    begun = time.monotonic()
+    event = None
+    with contextlib.suppress(queue.Empty):
+        event = events.get(timeout=run.timeout())
+    run.waited += time.monotonic() - begun
+    if event is None:
+        run.tick()
+    else:
+        run.handle(*event)

@@ -3,7 +3,6 @@
 import asyncio
 import inspect
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,19 @@ from tests.client.fake_server import FakeServer, serve
 FAST = RetryPolicy(max_attempts=4, initial_backoff=0.01, max_backoff=0.05)
 
 
-@dataclass
 class Running:
-    state: FakeServer
-    target: str
+    """A fake server that can die and come back on the same port."""
+
+    def __init__(self) -> None:
+        self.state = FakeServer()
+        self._server, self.target = serve(self.state)
+
+    def stop(self) -> None:
+        self._server.stop(None).wait()
+
+    def restart(self) -> None:
+        self.stop()
+        self._server, _ = serve(self.state, self.target)
 
 
 class Blocking:
@@ -63,10 +71,9 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def running() -> Iterator[Running]:
-    state = FakeServer()
-    server, target = serve(state)
-    yield Running(state, target)
-    server.stop(None).wait()
+    running = Running()
+    yield running
+    running.stop()
 
 
 @pytest.fixture

@@ -86,11 +86,17 @@ class FakeServer:
     requests: list = field(default_factory=list)
     metadata: list[dict[str, str]] = field(default_factory=list)
     end_streams_early: bool = False
+    items_to_refuse: int = 0
+    """So many items over streams are refused once, as by a busy server."""
+    peers: list[str] = field(default_factory=list)
+    broken: list[bool] = field(default_factory=list)
+    """Of each stream that is over, whether it was cut short, as by a client that is gone."""
     num_clean_ends: int = 0
     """How many streams ended because the client had no more to send."""
 
     def begin(self, method: str, context: grpc.ServicerContext) -> None:
         self.calls.append(method)
+        self.peers.append(context.peer())
         self.metadata.append(dict(context.invocation_metadata()))
         time.sleep(self.delay)
         if self.faults:
@@ -284,6 +290,8 @@ class Compression(pb_grpc.CompressionServiceServicer):
     def _stream(self, method, work, requests, context) -> Iterator:
         self.fake.begin(method, context)
         cut = self.fake.cut_streams_after.popleft() if self.fake.cut_streams_after else None
+        ended: list[bool] = []
+        context.add_callback(lambda: self.fake.broken.append(not ended))
         options, start, answered = None, 0, 0
         for request in requests:
             self.fake.requests.append(request)
@@ -300,6 +308,7 @@ class Compression(pb_grpc.CompressionServiceServicer):
             yield options, self._answer(work, items, options, start, context)
             start += len(items)
             answered += 1
+        ended.append(True)
         self.fake.num_clean_ends += 1
 
     def _check_size(self, items, context) -> None:
@@ -316,6 +325,10 @@ class Compression(pb_grpc.CompressionServiceServicer):
             except ItemError as error:
                 kinds = {compress: pb.CompressResult, decompress: pb.DecompressResult}
                 result = kinds.get(work, pb.EvaluateResult)(status=error.status)
+            if self.fake.items_to_refuse:
+                self.fake.items_to_refuse -= 1
+                status = make_status(code_pb2.RESOURCE_EXHAUSTED, "busy", retry_after=0.01)
+                result = type(result)(status=status)
             result.index = index
             results.append(result)
         limit = self.fake.max_answer_pixels
@@ -334,7 +347,7 @@ class Models(pb_grpc.ModelServiceServicer):
 
     def GetModel(self, request, context):  # noqa: N802
         self.fake.begin("GetModel", context)
-        for model in MODELS:
+        for model in (*MODELS, LABELLED):
             if request.name in (model.name, ""):
                 return pb.GetModelResponse(model=model)
         return abort(context, Fault(grpc.StatusCode.NOT_FOUND, "UNKNOWN_MODEL"))
@@ -382,8 +395,12 @@ MODELS = [
 ]
 
 
-def serve(fake: FakeServer) -> tuple[grpc.Server, str]:
-    """Start a server for this state on a free port, and return it with its address."""
+LABELLED = pb.Model(name="fake-cvae", labels=["0", "seven"], levels=3)
+"""A model that is not listed, conditioned on labels."""
+
+
+def serve(fake: FakeServer, target: str = "127.0.0.1:0") -> tuple[grpc.Server, str]:
+    """Start a server for this state, and return it with its address."""
     limits = [
         ("grpc.max_receive_message_length", MESSAGE_BYTES),
         ("grpc.max_send_message_length", MESSAGE_BYTES),
@@ -392,6 +409,6 @@ def serve(fake: FakeServer) -> tuple[grpc.Server, str]:
     server = grpc.server(futures.ThreadPoolExecutor(8), options=limits)
     pb_grpc.add_CompressionServiceServicer_to_server(Compression(fake), server)
     pb_grpc.add_ModelServiceServicer_to_server(Models(fake), server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = server.add_insecure_port(target)
     server.start()
     return server, f"127.0.0.1:{port}"

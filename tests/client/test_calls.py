@@ -11,6 +11,7 @@ from kompakt_client import (
     Compressed,
     Failure,
     InvalidImageError,
+    InvalidRequestError,
     InvalidStreamError,
     MessageTooLargeError,
     QualityUnreachableError,
@@ -99,7 +100,7 @@ def test_a_quality_that_cannot_be_reached_tells_the_nearest(client, image):
 
 def test_an_unreachable_quality_is_an_items_own(client):
     small, large = client.compress_batch([pixels(1, 2, 2), pixels(2)], max_bytes=100)
-    [streamed] = client.compress_stream([pixels(2)], max_bytes=100)
+    [streamed] = client.compress_many([pixels(2)], max_bytes=100)
 
     assert small.unwrap().mse == 0.01
     for failure in (large, streamed):
@@ -156,6 +157,37 @@ def test_the_only_image_of_a_batch_fails_as_one_of_many_does(client):
 
     assert isinstance(bad, Failure)
     assert isinstance(bad.error, InvalidImageError)
+
+
+@pytest.mark.parametrize("way", ["compress", "compress_batch", "compress_many"])
+def test_a_label_becomes_its_level(client, fake, image, way):
+    made = getattr(client, way)(
+        image if way == "compress" else [image], model="fake-cvae", label="seven"
+    )
+    [made] = [made] if way == "compress" else made
+
+    assert made.level == 2
+    assert fake.calls[0] == "GetModel"
+    assert fake.requests[0].options.model == "fake-cvae"
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("fake-cvae", "fake-cvae has no label 'eight': choose from 0, seven"),
+        ("fake-ae", "fake-ae has no label 'eight': it is conditioned on none"),
+    ],
+)
+def test_a_label_that_the_model_does_not_know_is_refused(client, fake, image, model, message):
+    with pytest.raises(InvalidRequestError, match=message):
+        client.compress(image, model=model, label="eight")
+
+    assert fake.calls == ["GetModel"]
+
+
+def test_a_label_excludes_a_quality(client, image):
+    with pytest.raises(ValueError, match="label and max_mse exclude each other"):
+        client.compress(image, label="7", max_mse=0.1)
 
 
 def test_a_batch_raises_what_is_no_fault_of_an_item(client, fake, image):
@@ -287,7 +319,7 @@ def test_a_broken_stream_is_a_failure(client, image):
 def test_evaluate_pools_over_one_request(client, fake, image):
     evaluation = client.evaluate([image, b"bad", image], models=["fake-ae"])
 
-    assert fake.calls == ["Evaluate"]
+    assert fake.calls == ["StreamEvaluate"]
     codecs = [(one.codec, one.reference_model, one.num_images) for one in evaluation.pooled]
     assert codecs == [("fake-ae", "", 2), ("zip", "", 2), ("webp", "fake-ae", 2)]
     assert evaluation.pooled[0].bytes_per_image == 50

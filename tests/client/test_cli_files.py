@@ -250,6 +250,43 @@ def test_a_quality_is_asked_for_and_shown(run, fake, tmp_path, arguments, name, 
     assert (getattr(options, name), options.fallback) == (value, 2)
 
 
+def test_a_label_is_told_by_its_name(run, fake, tmp_path):
+    write_png(tmp_path / "a.png")
+    command = ("compress", "a.png", "-o", "a.kpt", "--model", "fake-cvae", "--label")
+
+    assert run(*command, "seven")[0] == 0
+    assert fake.requests[0].options.level == 2
+    assert run(*command, "8") == (
+        1,
+        "",
+        ["kompakt: fake-cvae has no label '8': choose from 0, seven"],
+    )
+
+
+def test_several_connections_are_used(run, fake, tmp_path):
+    for seed in range(3):
+        write_png(tmp_path / "images" / f"{seed}.png", seed)
+
+    assert run("compress", "images", "-o", "streams", "--connections", "2")[0] == 0
+    assert run("decompress", "streams", "-o", "back", "--connections", "2")[0] == 0
+
+    assert fake.num_calls("StreamCompress") == fake.num_calls("StreamDecompress") == 2
+    assert run("compress", "images", "-o", "x", "--connections", "0")[0] == 2
+
+
+def test_rows_are_whole_when_the_server_goes_away(run, fake, tmp_path):
+    for seed in range(300):
+        write_png(tmp_path / "images" / f"{seed:03}.png", seed, height=2, width=2)
+    fake.cut_streams_after += [2] + [0] * 9
+
+    status, out, err = run("compress", "images", "-o", "streams", "--json", "--timeout", "2")
+
+    rows = json.loads(out)
+    assert (status, len(err)) == (1, 1)
+    assert 0 < len(rows) < 300
+    assert all(Path(row["output"]).is_file() for row in rows)
+
+
 def test_the_least_quality_of_several_images_is_shown(run, fake, tmp_path):
     names = [write_png(tmp_path / f"{seed}.png", seed).name for seed in range(2)]
 

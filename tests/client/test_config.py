@@ -70,6 +70,7 @@ def test_an_authority_means_tls(monkeypatch, tmp_path):
         ({"timeout": 0}, "a timeout must be a positive number of seconds, not 0"),
         ({"timeout": float("inf")}, "a timeout must be a positive number"),
         ({"max_message_bytes": 0}, "max_message_bytes must be positive, not 0"),
+        ({"connections": 0}, "connections must be at least 1, not 0"),
     ],
 )
 @BOTH
@@ -109,6 +110,6 @@ def test_a_token_goes_with_calls_and_streams(make_client, fake, image):
     client = make_client(token="secret")
 
     client.compress(image)
-    list(client.compress_stream([image]))
+    list(client.compress_many([image]))
 
     assert [sent["authorization"] for sent in fake.metadata] == ["Bearer secret"] * 2

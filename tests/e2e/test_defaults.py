@@ -16,9 +16,9 @@ def test_all_test_digits_are_better_than_the_papers(target, test_digits, model, 
         info = client.model(model)
         made = [
             result.unwrap()
-            for result in client.compress_stream(test_digits, model=model, profile=profile)
+            for result in client.compress_many(test_digits, model=model, profile=profile)
         ]
-        back = [result.unwrap().to_numpy() for result in client.decompress_stream(made)]
+        back = [result.unwrap().to_numpy() for result in client.decompress_many(made)]
 
     error = (np.stack(back).astype(float) - test_digits) / 255
     mean_bytes = np.mean([one.num_bytes for one in made])

@@ -12,8 +12,8 @@ MODEL = "mnist-context"
 def served(client: Client, images: np.ndarray, **demand: float) -> list[tuple[int, float]]:
     """Bytes of each embedded stream, and the PSNR in dB of what it decodes to."""
     options = {"model": MODEL, "profile": "embedded"}
-    made = [r.unwrap() for r in client.compress_stream(images, **options, **demand)]
-    back = [r.unwrap().to_numpy() for r in client.decompress_stream(made)]
+    made = [r.unwrap() for r in client.compress_many(images, **options, **demand)]
+    back = [r.unwrap().to_numpy() for r in client.decompress_many(made)]
     assert len(back) == len(images)
     return [
         (one.num_bytes, psnr_db(mse(image, decoded)))
@@ -37,7 +37,7 @@ def test_every_digit_takes_no_more_than_demanded(client, test_digits, max_bytes)
     """Or it fails, and the error tells the fewest bytes: for few images, which then fit those."""
     options = {"model": MODEL, "profile": "embedded"}
     missed = []
-    results = client.compress_stream(test_digits, max_bytes=max_bytes, **options)
+    results = client.compress_many(test_digits, max_bytes=max_bytes, **options)
     sizes = []
     for image, result in zip(test_digits, results, strict=True):
         if hasattr(result, "error"):

@@ -106,8 +106,8 @@ def test_one_request_holds_images_of_many_sizes(compression, codec, images, prof
 @pytest.mark.parametrize("profile", ["file", "embedded"])
 def test_the_client_streams_images_of_many_sizes(client, images, profile):
     options = {"model": "any-rgb", "profile": profile, "max_mse": 0.02}
-    made = [one.unwrap() for one in client.compress_stream(images, **options)]
-    back = [one.unwrap() for one in client.decompress_stream(made)]
+    made = [one.unwrap() for one in client.compress_many(images, **options)]
+    back = [one.unwrap() for one in client.decompress_many(made)]
 
     batch = [one.unwrap() for one in client.compress_batch(images, **options)]
     assert [one.data for one in made] == [one.data for one in batch]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from math import inf
 
 from kompakt_client._results import Compressed, Failure
 from kompakt_client.cli._connect import connect
-from kompakt_client.cli._output import print_rows
-from kompakt_client.cli._paths import IMAGE_SUFFIXES, STREAM_SUFFIX, plan
+from kompakt_client.cli._output import row_printer
+from kompakt_client.cli._paths import IMAGE_SUFFIXES, STREAM_SUFFIX, Job, plan
 from kompakt_client.cli._transform import Run
 
 _FIELDS = (
@@ -30,18 +32,70 @@ _FIELDS = (
 )
 
 
+@dataclass(slots=True)
+class _Totals:
+    """What the images that were compressed come to."""
+
+    num_images: int = 0
+    num_bytes: int = 0
+    num_pixels: int = 0
+    num_measured: int = 0
+    """How many images' distortion is known."""
+    least_psnr_db: float = inf
+    """Of the lossy ones."""
+    codecs: Counter[str] = field(default_factory=Counter)
+    """The classical codecs that took images over."""
+    fitted: str = ""
+    """How the last image was fitted."""
+
+    def add(self, one: Compressed) -> None:
+        """Count an image in."""
+        self.num_images += 1
+        self.num_bytes += one.num_bytes
+        self.num_pixels += one.height * one.width
+        self.num_measured += one.mse is not None
+        if one.psnr_db is not None:
+            self.least_psnr_db = min(self.least_psnr_db, one.psnr_db)
+        if one.codec != one.model:
+            self.codecs[one.codec] += 1
+        self.fitted = f", fitted to {one.height}x{one.width}x{one.channels}" if one.fitted else ""
+
+    def summary(self, jobs: Sequence[Job]) -> str:
+        """Say it in a line."""
+        rate = f"{8 * self.num_bytes / self.num_pixels:.3f} bits per pixel{self._distortion()}"
+        if len(jobs) == 1:
+            codec = "".join(f", as {codec}" for codec in self.codecs)
+            return f"{jobs[0].target}: {self.num_bytes} bytes, {rate}{codec}{self.fitted}"
+        codecs = "".join(f", {count} as {codec}" for codec, count in sorted(self.codecs.items()))
+        return (
+            f"compressed {self.num_images} of {len(jobs)} images: {self.num_bytes} bytes, "
+            f"{self.num_bytes / self.num_images:.1f} an image, {rate}{codecs}"
+        )
+
+    def _distortion(self) -> str:
+        """The least PSNR, if every image's was measured."""
+        if self.num_measured < self.num_images:
+            return ""
+        if self.least_psnr_db == inf:
+            return ", lossless"
+        return f", {'at least ' if self.num_images > 1 else ''}{self.least_psnr_db:.2f} dB"
+
+
 def run(args: argparse.Namespace) -> int:
     """Compress the files that were asked for, and return the exit status."""
-    run = Run(plan(args.inputs, args.output, IMAGE_SUFFIXES, STREAM_SUFFIX), _FIELDS)
-    with connect(args) as client:
+    jobs = plan(args.inputs, args.output, IMAGE_SUFFIXES, STREAM_SUFFIX)
+    totals = _Totals()
+    columns = ("input", "output", *_FIELDS, "error", "reason")
+    with connect(args) as client, row_printer(args, columns) as print_row:
 
-        def stream(images: Iterable[bytes]) -> Iterator[Compressed | Failure]:
-            return client.compress_stream(
+        def send(images: Iterable[bytes]) -> Iterator[Compressed | Failure]:
+            return client.compress_many(
                 images,
                 model=args.model,
                 profile=args.profile,
                 fit=args.fit,
                 level=args.level,
+                label=args.label,
                 min_psnr_db=args.min_psnr,
                 max_mse=args.max_mse,
                 max_bytes=args.max_bytes,
@@ -49,46 +103,8 @@ def run(args: argparse.Namespace) -> int:
                 fallback=args.fallback,
             )
 
-        run.transform("compressing", stream)
-    if not print_rows(args, ("input", "output", *_FIELDS, "error", "reason"), run.rows):
-        _summarise(run)
+        run = Run(jobs, _FIELDS, totals.add, print_row)
+        run.transform("compressing", send)
+    if totals.num_images and not (args.json or args.csv):
+        print(totals.summary(jobs))
     return run.status
-
-
-def _summarise(run: Run) -> None:
-    done = [result for result in run.done if isinstance(result, Compressed)]
-    if not done:
-        return
-    num_bytes = sum(result.num_bytes for result in done)
-    rate = 8 * num_bytes / sum(result.height * result.width for result in done)
-    if len(run.jobs) == 1:
-        one = done[0]
-        fitted = f", fitted to {one.height}x{one.width}x{one.channels}" if one.fitted else ""
-        print(
-            f"{run.jobs[0].target}: {num_bytes} bytes, {rate:.3f} bits per pixel"
-            f"{_distortion(done)}{_codecs(done)}{fitted}"
-        )
-        return
-    print(
-        f"compressed {len(done)} of {len(run.jobs)} images: {num_bytes} bytes, "
-        f"{num_bytes / len(done):.1f} an image, {rate:.3f} bits per pixel"
-        f"{_distortion(done)}{_codecs(done)}"
-    )
-
-
-def _distortion(done: Sequence[Compressed]) -> str:
-    """The least PSNR, if every image's was measured."""
-    if any(result.mse is None for result in done):
-        return ""
-    lossy = [result.psnr_db for result in done if result.psnr_db is not None]
-    if not lossy:
-        return ", lossless"
-    return f", {'at least ' if len(done) > 1 else ''}{min(lossy):.2f} dB"
-
-
-def _codecs(done: Sequence[Compressed]) -> str:
-    """How many images classical codecs took over."""
-    counts = Counter(result.codec for result in done if result.codec != result.model)
-    if len(done) == 1:
-        return "".join(f", as {codec}" for codec in counts)
-    return "".join(f", {count} as {codec}" for codec, count in sorted(counts.items()))

@@ -15,7 +15,11 @@ from kompakt_client.cli._errors import UsageError
 def connect(args: argparse.Namespace) -> Iterator[Client]:
     """Yield a client by the arguments and the environment; say so if no server is there."""
     try:
-        client = Client.from_env(target=args.target, timeout=args.timeout)
+        client = Client.from_env(
+            target=args.target,
+            timeout=args.timeout,
+            connections=getattr(args, "connections", 1),
+        )
     except ValueError as error:
         raise UsageError(error) from error
     with client:

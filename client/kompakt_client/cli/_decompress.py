@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from kompakt_client._names import SUFFIXES, Format, format_of_path
 from kompakt_client._results import Decompressed, Failure
 from kompakt_client.cli._connect import connect
 from kompakt_client.cli._errors import UsageError
-from kompakt_client.cli._output import print_rows
+from kompakt_client.cli._output import row_printer
 from kompakt_client.cli._paths import STREAM_SUFFIX, is_directory, plan
 from kompakt_client.cli._transform import Run
 
@@ -21,17 +22,20 @@ def run(args: argparse.Namespace) -> int:
     """Decompress the files that were asked for, and return the exit status."""
     image_format = _choose_format(args)
     suffix = next(suffix for suffix, name in SUFFIXES.items() if name == image_format)
-    run = Run(plan(args.inputs, args.output, (STREAM_SUFFIX,), suffix), _FIELDS)
-    with connect(args) as client:
+    jobs = plan(args.inputs, args.output, (STREAM_SUFFIX,), suffix)
+    last: deque[Decompressed] = deque(maxlen=1)
+    columns = ("input", "output", *_FIELDS, "error", "reason")
+    with connect(args) as client, row_printer(args, columns) as print_row:
 
-        def stream(streams: Iterable[bytes]) -> Iterator[Decompressed | Failure]:
-            return client.decompress_stream(
+        def send(streams: Iterable[bytes]) -> Iterator[Decompressed | Failure]:
+            return client.decompress_many(
                 streams, model=args.model, profile=args.profile, format=image_format
             )
 
-        run.transform("decompressing", stream)
-    if not print_rows(args, ("input", "output", *_FIELDS, "error", "reason"), run.rows):
-        _summarise(run)
+        run = Run(jobs, _FIELDS, last.append, print_row)
+        run.transform("decompressing", send)
+    if not (args.json or args.csv):
+        _summarise(run, last)
     return run.status
 
 
@@ -47,9 +51,9 @@ def _choose_format(args: argparse.Namespace) -> Format:
         raise UsageError(f"{error}, or choose with --format") from error
 
 
-def _summarise(run: Run) -> None:
+def _summarise(run: Run, last: Iterable[Decompressed]) -> None:
     if len(run.jobs) > 1:
-        print(f"decompressed {len(run.done)} of {len(run.jobs)} images")
-    elif run.done:
-        [image] = run.done
+        print(f"decompressed {run.num_done} of {len(run.jobs)} images")
+        return
+    for image in last:
         print(f"{run.jobs[0].target}: {image.width} x {image.height} pixels, by {image.codec}")

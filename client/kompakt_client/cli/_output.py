@@ -6,7 +6,8 @@ import argparse
 import csv
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,18 +33,47 @@ def print_json(document: object) -> None:
 
 def print_csv(columns: Sequence[str], rows: Iterable[Row]) -> None:
     """Print rows under a header; None is an empty cell."""
-    writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n", extrasaction="ignore")
+    writer = _csv_writer(columns)
     writer.writeheader()
     writer.writerows(rows)
 
 
-def print_rows(args: argparse.Namespace, columns: Sequence[str], rows: Sequence[Row]) -> bool:
-    """Print rows as JSON or CSV if that was asked for, and tell whether it was."""
+@contextmanager
+def row_printer(
+    args: argparse.Namespace, columns: Sequence[str]
+) -> Iterator[Callable[[Row], None]]:
+    """Yield what prints a row at once, into a JSON list or as CSV, if one was asked for."""
     if args.json:
-        print_json([{column: row.get(column) for column in columns} for row in rows])
+        with _json_list() as print_one:
+            yield lambda row: print_one({column: row.get(column) for column in columns})
     elif args.csv:
-        print_csv(columns, rows)
-    return bool(args.json or args.csv)
+        writer = _csv_writer(columns)
+        writer.writeheader()
+        yield writer.writerow
+    else:
+        yield lambda _: None
+
+
+@contextmanager
+def _json_list() -> Iterator[Callable[[Row], None]]:
+    """Yield what prints one element of a list; the list is whole even if the run is not."""
+    before = "["
+
+    def print_one(document: Row) -> None:
+        nonlocal before
+        text = textwrap.indent(json.dumps(document, indent=2), "  ")
+        sys.stdout.write(f"{before}\n{text}")
+        before = ","
+
+    try:
+        yield print_one
+    finally:
+        if before == ",":
+            sys.stdout.write("\n]\n")
+
+
+def _csv_writer(columns: Sequence[str]) -> csv.DictWriter[str]:
+    return csv.DictWriter(sys.stdout, columns, lineterminator="\n", extrasaction="ignore")
 
 
 def make_table(title: str, columns: Sequence[str], *, num_text: int) -> Table:
@@ -77,6 +107,7 @@ def progress(what: str, total: int) -> Iterator[Advance]:
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
         task = bar.add_task(what, total=total)
         yield lambda: bar.advance(task)

@@ -79,6 +79,7 @@ def _add_compress(commands: Any, name: str) -> None:
     _add_profile(parser, "embedded streams are smaller, but do not name their model")
     _add_fit(parser)
     _add_quality(parser)
+    _add_connections(parser)
     _add_common(parser)
 
 
@@ -91,6 +92,7 @@ def _add_decompress(commands: Any, name: str) -> None:
     )
     parser.add_argument("--model", metavar="NAME", help="the model of embedded streams")
     _add_profile(parser, "how the streams were made")
+    _add_connections(parser)
     _add_common(parser)
 
 
@@ -187,6 +189,9 @@ def _add_quality(parser: argparse.ArgumentParser) -> None:
     one.add_argument(
         "--level", metavar="N", type=_whole, help="a rate level of the model; 0 is the coarsest"
     )
+    one.add_argument(
+        "--label", metavar="NAME", help="the images' label, for a model conditioned on labels"
+    )
     parser.add_argument(
         "--no-fallback",
         dest="fallback",
@@ -207,6 +212,16 @@ def _add_common(parser: argparse.ArgumentParser, *, seconds: int = 30) -> None:
     output.add_argument("--csv", action="store_true", help="print CSV with a header")
 
 
+def _add_connections(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--connections",
+        metavar="N",
+        type=_positive,
+        default=1,
+        help="to the server, so that one with several workers uses them all (default: 1)",
+    )
+
+
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 < seconds < float("inf"):
@@ -224,6 +239,12 @@ def _quality(text: str) -> float:
 def _whole(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"must be a whole number from 0, not {text!r}")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
     return int(text)
 
 

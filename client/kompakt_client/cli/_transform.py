@@ -1,4 +1,4 @@
-"""What compress and decompress share: a run of files through a stream, to files."""
+"""What compress and decompress share: a run of files through the server, to files."""
 
 from __future__ import annotations
 
@@ -19,62 +19,75 @@ Result = Compressed | Decompressed
 
 @dataclass(slots=True)
 class Run:
-    """Files on their way: read as the stream takes them, written as results come."""
+    """Files on their way: read as they are sent, written as results come, and then forgotten."""
 
     jobs: Sequence[Job]
     fields: Sequence[str]
     """Those fields of a result that its row shows."""
-    done: list[Result] = field(default_factory=list)
-    _under_way: deque[Job] = field(default_factory=deque)
-    _rows: dict[Job, Row] = field(default_factory=dict)
+    count: Callable[[Any], None]
+    """Takes each result that was written."""
+    print_row: Callable[[Row], None]
+    """Takes a row for each file, in order, with its error if it failed."""
+    num_done: int = 0
+    """How many files were written."""
+    _under_way: deque[Job | Row] = field(default_factory=deque)
+    """What was sent, in order, with the rows of files between that could not be read."""
 
     def transform(
-        self, what: str, stream: Callable[[Iterable[bytes]], Iterable[Result | Failure]]
+        self, what: str, send: Callable[[Iterable[bytes]], Iterable[Result | Failure]]
     ) -> None:
-        """Send every file through the stream; those that fail are told on stderr."""
+        """Send every file; those that fail are told on stderr."""
         for directory in {job.target.parent for job in self.jobs}:
             directory.mkdir(parents=True, exist_ok=True)
         with progress(what, len(self.jobs)) as advance:
-            for result in stream(self._read()):
-                self._write(self._under_way.popleft(), result)
+            for result in send(self._read()):
+                job = self._next_job()
+                self.print_row(self._write(job, result))
                 advance()
-
-    @property
-    def rows(self) -> list[Row]:
-        """One row for each file, in order, with its error if it failed."""
-        return [self._rows[job] for job in self.jobs]
+            self._print_unread()
 
     @property
     def status(self) -> int:
         """The exit status: a failure if any file failed."""
-        return 0 if len(self.done) == len(self.jobs) else FAILED
+        return 0 if self.num_done == len(self.jobs) else FAILED
 
     def _read(self) -> Iterator[bytes]:
         for job in self.jobs:
             try:
                 data = job.source.read_bytes()
             except OSError as error:
-                self._fail(job, error)
+                self._under_way.append(_fail(job, error))
                 continue
             self._under_way.append(job)
             yield data
 
-    def _write(self, job: Job, result: Result | Failure) -> None:
+    def _next_job(self) -> Job:
+        self._print_unread()
+        job = self._under_way.popleft()
+        assert isinstance(job, Job)
+        return job
+
+    def _print_unread(self) -> None:
+        while self._under_way and not isinstance(row := self._under_way[0], Job):
+            self.print_row(row)
+            self._under_way.popleft()
+
+    def _write(self, job: Job, result: Result | Failure) -> Row:
         if isinstance(result, Failure):
-            self._fail(job, result.error)
-            return
+            return _fail(job, result.error)
         try:
             result.save(job.target)
         except OSError as error:
-            self._fail(job, error, at=job.target)
-            return
-        values: dict[str, Any] = {name: getattr(result, name) for name in self.fields}
-        self._rows[job] = {"input": str(job.source), "output": str(job.target), **values}
-        self.done.append(result)
+            return _fail(job, error, at=job.target)
+        self.num_done += 1
+        self.count(result)
+        values = {name: getattr(result, name) for name in self.fields}
+        return {"input": str(job.source), "output": str(job.target), **values}
 
-    def _fail(self, job: Job, error: Exception, at: Path | None = None) -> None:
-        reason = error.reason if isinstance(error, KompaktError) else ""
-        message = error.strerror if isinstance(error, OSError) else None
-        text = message or describe(error)
-        complain(at or job.source, text)
-        self._rows[job] = {"input": str(job.source), "error": text, "reason": reason}
+
+def _fail(job: Job, error: Exception, at: Path | None = None) -> Row:
+    reason = error.reason if isinstance(error, KompaktError) else ""
+    message = error.strerror if isinstance(error, OSError) else None
+    text = message or describe(error)
+    complain(at or job.source, text)
+    return {"input": str(job.source), "error": text, "reason": reason}
