@@ -1,48 +1,78 @@
 """From what the service made or knows to the contract's messages."""
 
+from typing import Any, Protocol, TypeVar
+
 from kompakt.v1 import compression_pb2 as pb
 from kompakt_codec.checkpoint import Measured
+from kompakt_codec.crc import crc32c
 from kompakt_codec.metrics import psnr_db
 from kompakt_service import messages
-from kompakt_service.pipeline import Compressed, Decompressed
+from kompakt_service.compressing import Compressed
+from kompakt_service.decoding import Decompressed
 from kompakt_service.store import LoadedModel, ModelStore
 
+_Result = TypeVar("_Result")
 
-def compress_result(item: Compressed) -> pb.CompressResult:
-    """A compressed image."""
+
+class _Results(Protocol[_Result]):
+    """A repeated field."""
+
+    def add(self, **fields: Any) -> _Result: ...
+
+    def append(self, result: _Result) -> None: ...
+
+
+def add_compressed(item: Compressed, index: int, results: _Results[pb.CompressResult]) -> None:
+    """Append a compressed image to an answer."""
     height, width, channels = item.shape
-    made = item.made
-    result = pb.CompressResult(
-        stream=messages.compressed_image(made.stream),
-        size_bytes=len(made.stream),
-        bits_per_pixel=8 * len(made.stream) / (height * width),
+    num_bytes = len(item.stream)
+    result = results.add(
+        index=index,
+        size_bytes=num_bytes,
+        bits_per_pixel=8 * num_bytes / (height * width),
         height=height,
         width=width,
         channels=channels,
         fitted=item.fitted,
-        mse=made.mse,
-        psnr_db=psnr_db(made.mse) if made.mse else None,
-        codec=made.codec,
-        level=made.level,
+        mse=item.mse,
+        psnr_db=psnr_db(item.mse) if item.mse else None,
+        codec=item.codec,
+        level=item.level,
     )
-    if made.symbols is not None:
-        result.latents.CopyFrom(messages.tensor(made.symbols))
-    if made.reconstruction is not None:
-        result.reconstruction.CopyFrom(messages.raw_image(made.reconstruction))
-    return result
+    stream = result.stream
+    stream.data = item.stream
+    stream.crc32c = crc32c(item.stream)
+    if item.symbols is not None:
+        result.latents.CopyFrom(messages.tensor(item.symbols))
+    if item.reconstruction is not None:
+        messages.write_raw(item.reconstruction, result.reconstruction)
 
 
-def decompress_result(item: Decompressed) -> pb.DecompressResult:
-    """A decompressed image."""
-    height, width, channels = item.shape
-    return pb.DecompressResult(
-        image=item.image,
+def add_decompressed(
+    item: Decompressed, index: int, results: _Results[pb.DecompressResult]
+) -> None:
+    """Append a decompressed image to an answer."""
+    height, width, channels = item.pixels.shape
+    result = results.add(
+        index=index,
         height=height,
         width=width,
         channels=channels,
         model=item.model,
         codec=item.codec,
     )
+    if item.encoded is None:
+        messages.write_raw(item.pixels, result.image.raw)
+    else:
+        result.image.encoded = item.encoded
+
+
+def add_evaluated(
+    result: pb.EvaluateResult, index: int, results: _Results[pb.EvaluateResult]
+) -> None:
+    """Append an evaluated image to an answer."""
+    result.index = index
+    results.append(result)
 
 
 def describe_model(model: LoadedModel, store: ModelStore) -> pb.Model:

@@ -2,8 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -11,9 +10,15 @@ import grpc
 
 from kompakt_codec.errors import CodecError
 from kompakt_service.errors import CallError, ItemError, ServiceError
+from kompakt_service.pool import CURRENT
 
 _Item = TypeVar("_Item")
 _Value = TypeVar("_Value")
+
+_LOOK_SECONDS = 0.001
+"""A caller that leaves is noticed that late: asking gRPC takes a lock."""
+_NEVER_SECONDS = 1e8
+"""gRPC's time to a deadline that was not set is longer."""
 
 
 @dataclass(slots=True)
@@ -25,46 +30,50 @@ class Timings:
     transform: float = 0.0
     entropy: float = 0.0
 
-    @contextmanager
-    def measure(self, stage: str) -> Iterator[None]:
-        """Add the time of the block to a stage."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            setattr(self, stage, getattr(self, stage) + time.perf_counter() - started)
-
     def add(self, other: "Timings") -> None:
         """Add another's times to these."""
-        for stage in STAGES:
-            setattr(self, stage, getattr(self, stage) + getattr(other, stage))
+        self.image += other.image
+        self.queue += other.queue
+        self.transform += other.transform
+        self.entropy += other.entropy
 
 
-STAGES = ("image", "queue", "transform", "entropy")
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Call:
     """One RPC, as the work below the transport sees it."""
 
     deadline: float
     """On time.monotonic's clock; infinite if the caller set none."""
     is_wanted: Callable[[], bool]
+    caller: str = ""
+    """Who shares a turn: see ``pool``."""
     timings: Timings = field(default_factory=Timings)
+    looked: float = -math.inf
 
     @classmethod
     def of(cls, context: grpc.ServicerContext) -> "Call":
-        """The call of a servicer's context."""
-        remaining: float | None = context.time_remaining()
-        deadline = math.inf if remaining is None else time.monotonic() + remaining
-        return cls(deadline, context.is_active)
+        """The call of a servicer's context, in the thread of its pool."""
+        remaining = context.time_remaining()
+        never = remaining > _NEVER_SECONDS
+        deadline = math.inf if never else time.monotonic() + remaining
+        return cls(deadline, context.is_active, CURRENT.caller)
+
+    def over(self) -> CallError | None:
+        """Why the work is not worth going on with; None if it is."""
+        now = time.monotonic()
+        if now > self.deadline:
+            return CallError("DEADLINE_EXCEEDED", "the deadline passed before the work was done")
+        if now - self.looked > _LOOK_SECONDS:
+            if not self.is_wanted():
+                return CallError("CANCELLED", "the caller went away")
+            self.looked = now
+        return None
 
     def check(self) -> None:
         """Raise CallError if the work is not worth going on with."""
-        if not self.is_wanted():
-            raise CallError("CANCELLED", "the caller went away")
-        if time.monotonic() > self.deadline:
-            raise CallError("DEADLINE_EXCEEDED", "the deadline passed before the work was done")
+        error = self.over()
+        if error is not None:
+            raise error
 
 
 def attempt(

@@ -1,48 +1,199 @@
-"""Frames to pixels: a model's by its entropy decoder and the device, classical ones at once."""
+"""Streams to images: a model's are decoded together with other calls', classical ones at once."""
 
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from kompakt.v1 import compression_pb2 as pb
 from kompakt_codec.codec import Codec, crop_pixels
-from kompakt_codec.frame import Frame
-from kompakt_codec.images import Pixels
-from kompakt_service.batcher import Operation
+from kompakt_codec.crc import crc32c
+from kompakt_codec.entropy import Symbols
+from kompakt_codec.errors import CorruptStreamError, StreamError
+from kompakt_codec.frame import Frame, Profile, parse_frame
+from kompakt_codec.images import FileFormat, Pixels, encode_image
 from kompakt_service.call import Call, attempt
-from kompakt_service.device import Device
+from kompakt_service.device import BatchEngine
 from kompakt_service.errors import ItemError
+from kompakt_service.lanes import Batch, Job
+from kompakt_service.pipeline import Pipeline
+from kompakt_service.plans import DecompressPlan
+from kompakt_service.store import LoadedModel
 
 Decoded = tuple[Pixels, str]
 """Pixels (height, width, channels), and the name of the codec that the payload was of."""
 
 
-def decode_frames(
-    codec: Codec, frames: Sequence[Frame], device: Device, call: Call
-) -> list[Decoded | ItemError]:
-    """Decode the frames that name one model; each one's pixels or error, in order."""
-    done: dict[int, Decoded | ItemError] = {}
-    of_model = [i for i, frame in enumerate(frames) if not frame.is_classical]
-    classical = [i for i, frame in enumerate(frames) if frame.is_classical]
-    with call.timings.measure("entropy"):
-        pixels = attempt(lambda i: codec.decode_classical(frames[i]), classical, call)
-    done.update(zip(classical, pixels, strict=True))
-    largest = max([1, *(codec.num_pixels(frames[i]) for i in of_model)])
-    for part in device.batches(largest, len(of_model)):
-        done |= _decode_batch(codec, {i: frames[i] for i in of_model[part]}, device, call)
-    return [done[i] for i in range(len(frames))]
+@dataclass(slots=True, kw_only=True)
+class Decompressed:
+    """One stream's image."""
+
+    pixels: Pixels
+    encoded: bytes | None
+    """The file, if one was asked for."""
+    model: str
+    codec: str
 
 
-def _decode_batch(
-    codec: Codec, frames: dict[int, Frame], device: Device, call: Call
-) -> dict[int, Decoded | ItemError]:
-    call.check()
-    done: dict[int, Decoded | ItemError] = {}
-    with call.timings.measure("entropy"):
-        decoded = dict(zip(frames, codec.decode(list(frames.values())), strict=True))
-    symbols = {i: item for i, item in decoded.items() if isinstance(item, np.ndarray)}
-    done.update((i, item) for i, item in decoded.items() if not isinstance(item, np.ndarray))
-    levels = [frames[i].mode for i in symbols]
-    images = device.transform(codec, Operation.SYNTHESISE, list(symbols.values()), levels, call)
-    for i, full in zip(symbols, images, strict=True):
-        done[i] = crop_pixels(full, codec.size_of(frames[i])), codec.header.name
+class Decompressor:
+    """Decompresses streams with the models of a pipeline."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    def decompress(
+        self,
+        streams: Sequence[pb.CompressedImage],
+        call: Call,
+        plan: DecompressPlan,
+        *,
+        admit: bool = False,
+    ) -> list[Decompressed | ItemError]:
+        """Decompress streams, each with the model that it names; results or errors, in order.
+
+        With ``admit`` a call that would wait for too long is refused before anything is decoded.
+        Raises CallError.
+        """
+        is_named = plan.model or plan.profile is Profile.EMBEDDED
+        named = self._pipeline.store.get(plan.model) if is_named else None
+        parsed = attempt(lambda stream: self._parse(stream, named, plan.profile), streams, call)
+        done: list[Any] = list(parsed)
+        groups: dict[LoadedModel, list[int]] = {}
+        for i, item in enumerate(parsed):
+            if isinstance(item, tuple):
+                groups.setdefault(item[0], []).append(i)
+                done[i] = item[1]
+        self._pipeline.count("decompress", named.name if named else "", done)
+        self._pipeline.check_answer(
+            sum(_num_samples(m.codec, done[i]) for m, members in groups.items() for i in members)
+        )
+        if admit:
+            self._admit(groups, done, call)
+        for model, members in groups.items():
+            results = self._decompress_group(model, [done[i] for i in members], call, plan)
+            for i, result in zip(members, results, strict=True):
+                done[i] = result
+        return done
+
+    def _admit(
+        self, groups: Mapping[LoadedModel, list[int]], frames: Sequence[Any], call: Call
+    ) -> None:
+        for model, members in groups.items():
+            pixels = sum(model.codec.num_pixels(frames[i]) for i in members)
+            self._pipeline.lanes.admit(call, "decompress", model.name, pixels)
+
+    def _parse(
+        self, stream: pb.CompressedImage, named: LoadedModel | None, profile: Profile
+    ) -> tuple[LoadedModel, Frame]:
+        data = stream.data
+        if stream.crc32c and crc32c(data) != stream.crc32c:
+            raise CorruptStreamError("the stream does not have the CRC-32C that came with it")
+        frame = parse_frame(data, profile)
+        return named or self._pipeline.store.by_fingerprint(frame.fingerprint_prefix or b""), frame
+
+    def _decompress_group(
+        self, model: LoadedModel, frames: Sequence[Frame], call: Call, plan: DecompressPlan
+    ) -> Sequence[Decompressed | ItemError]:
+        """Decompress the frames of one model."""
+        own = Call(call.deadline, call.is_wanted, call.caller)
+        decoded = self._decoded(model, frames, own)
+        started = time.monotonic()
+        results = attempt(
+            lambda item: _decompressed(item, plan.file_format, model.name), decoded, own
+        )
+        own.timings.image += time.monotonic() - started
+        self._pipeline.observe("decompress", model.name, results, own.timings)
+        call.timings.add(own.timings)
+        return results
+
+    def _decoded(
+        self, model: LoadedModel, frames: Sequence[Frame], call: Call
+    ) -> list[Decoded | ItemError]:
+        """Classical frames here, those of the model on the lanes, in parts that fit a batch."""
+        done: list[Any] = [None] * len(frames)
+        of_model = [i for i, frame in enumerate(frames) if not frame.is_classical]
+        if len(of_model) < len(frames):
+            started = time.monotonic()
+            classical = [i for i, frame in enumerate(frames) if frame.is_classical]
+            made = attempt(lambda i: model.codec.decode_classical(frames[i]), classical, call)
+            for i, item in zip(classical, made, strict=True):
+                done[i] = item
+            call.timings.entropy += time.monotonic() - started
+        for part, pixels in self._parts(model.codec, frames, of_model):
+            job = Job(
+                call,
+                (model, "decompress", (pixels // len(part)).bit_length()),
+                decode_batch(model.codec, self._pipeline.device),
+                [frames[i] for i in part],
+                pixels,
+                model.name,
+                "decompress",
+            )
+            for i, item in zip(part, self._pipeline.lanes.run(job), strict=True):
+                done[i] = item
+        return done
+
+    def _parts(
+        self, codec: Codec, frames: Sequence[Frame], members: Sequence[int]
+    ) -> Iterator[tuple[list[int], int]]:
+        """Positions of frames that fit a batch, and their pixels."""
+        part: list[int] = []
+        pixels = 0
+        for i in members:
+            more = codec.num_pixels(frames[i])
+            if part and (
+                len(part) == self._pipeline.lanes.max_batch_images
+                or pixels + more > self._pipeline.lanes.max_batch_pixels
+            ):
+                yield part, pixels
+                part, pixels = [], 0
+            part.append(i)
+            pixels += more
+        if part:
+            yield part, pixels
+
+
+def decode_batch(
+    codec: Codec, device: threading.Lock
+) -> Callable[[Sequence[Frame], Batch], list[Decoded | StreamError]]:
+    """What a lane does with frames that hold symbols of a model."""
+
+    def run(frames: Sequence[Frame], batch: Batch) -> list[Decoded | StreamError]:
+        started = time.monotonic()
+        symbols = codec.decode(frames)
+        batch.timings.entropy += time.monotonic() - started
+        engine = BatchEngine(codec, frames[0].profile, device, batch)
+        return _synthesised(engine, frames, symbols)
+
+    return run
+
+
+def _synthesised(
+    engine: BatchEngine, frames: Sequence[Frame], symbols: Sequence[Symbols | StreamError]
+) -> list[Decoded | StreamError]:
+    codec = engine.codec
+    sound = [i for i, item in enumerate(symbols) if isinstance(item, np.ndarray)]
+    done: list[Any] = list(symbols)
+    if sound:
+        images = engine.synthesise([done[i] for i in sound], [frames[i].mode for i in sound])
+        for i, full in zip(sound, images, strict=True):
+            done[i] = crop_pixels(full, codec.size_of(frames[i])), codec.header.name
     return done
+
+
+def _num_samples(codec: Codec, frame: Frame) -> int:
+    """Of a frame's image, as far as the frame says so truly; one that lies will be refused."""
+    return codec.num_pixels(frame) * codec.header.channels
+
+
+def _decompressed(
+    item: Decoded | ItemError, file_format: FileFormat | None, model: str
+) -> Decompressed:
+    if not isinstance(item, tuple):
+        raise item
+    pixels, codec = item
+    encoded = None if file_format is None else encode_image(pixels, file_format)
+    return Decompressed(pixels=pixels, encoded=encoded, model=model, codec=codec)

@@ -1,6 +1,7 @@
 """Evaluate: models and baselines on the same pixels, measured on real streams and real files."""
 
 import math
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,8 +13,9 @@ from kompakt_codec.errors import StreamError, WrongSizeError
 from kompakt_codec.frame import Profile, parse_frame
 from kompakt_codec.images import Fit, Pixels
 from kompakt_codec.metrics import mse, psnr_db, ssim
-from kompakt_service.batcher import Operation
 from kompakt_service.call import Call
+from kompakt_service.device import BatchEngine
+from kompakt_service.lanes import Batch, Job
 from kompakt_service.messages import decode_source, describe_sizes, fit_to_codec, raw_image
 from kompakt_service.pipeline import Pipeline
 from kompakt_service.store import LoadedModel
@@ -137,30 +139,60 @@ class Evaluator:
     def _measure_model(
         self, model: LoadedModel, pixels: Pixels, profile: Profile, call: Call
     ) -> tuple[pb.Measurement, Pixels]:
-        codec = model.codec
-        levels = [codec.header.default_level]
-        analysed = self._pipeline.device.run(codec, Operation.ANALYSE, pixels[None], levels, call)
-        started = time.perf_counter()
-        [stream] = codec.encode(analysed.array, levels, pixels.shape[:2], profile=profile)
-        encoded = time.perf_counter()
-        [symbols] = codec.decode([parse_frame(stream, profile)])
-        decode_seconds = time.perf_counter() - encoded
-        if isinstance(symbols, StreamError):
-            raise symbols
-        synthesised = self._pipeline.device.run(
-            codec, Operation.SYNTHESISE, symbols[None], levels, call
+        job = Job(
+            call,
+            object(),  # equal to no other: the times are those of a lone image
+            lambda images, batch: [_coded(self._pipeline.device, model, images[0], profile, batch)],
+            [pixels],
+            pixels.shape[0] * pixels.shape[1],
+            model.name,
+            "evaluate",
         )
-        decoded = crop_pixels(synthesised.array[0], pixels.shape)
+        [coded] = self._pipeline.lanes.run(job)
         measurement = _measurement(
             model.name,
             pixels,
-            size_bytes=len(stream),
-            distortion=mse(pixels, decoded),
-            similarity=ssim(pixels, decoded),
-            encode_seconds=analysed.transform_seconds + encoded - started,
-            decode_seconds=synthesised.transform_seconds + decode_seconds,
+            size_bytes=len(coded.stream),
+            distortion=mse(pixels, coded.decoded),
+            similarity=ssim(pixels, coded.decoded),
+            encode_seconds=coded.encode_seconds,
+            decode_seconds=coded.decode_seconds,
         )
-        return measurement, decoded
+        return measurement, coded.decoded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Coded:
+    stream: bytes
+    decoded: Pixels
+    encode_seconds: float
+    decode_seconds: float
+
+
+def _coded(
+    device: threading.Lock, model: LoadedModel, pixels: Pixels, profile: Profile, batch: Batch
+) -> _Coded:
+    """One image coded at the default level, decoded, and timed."""
+    codec = model.codec
+    levels = [codec.header.default_level]
+    timings = batch.timings
+    engine = BatchEngine(codec, profile, device, batch)
+    started = time.perf_counter()
+    symbols = engine.analyse([pixels], levels)
+    [stream] = engine.encode(symbols, levels, [pixels.shape[:2]])
+    encoded = time.perf_counter()
+    waited = timings.queue
+    [decoded] = codec.decode([parse_frame(stream, profile)])
+    if isinstance(decoded, StreamError):
+        raise decoded
+    [full] = engine.synthesise([decoded], levels)
+    ended = time.perf_counter()
+    return _Coded(
+        stream=stream,
+        decoded=crop_pixels(full, pixels.shape),
+        encode_seconds=encoded - started - waited,
+        decode_seconds=ended - encoded - (timings.queue - waited),
+    )
 
 
 def _accepts(model: LoadedModel, pixels: Pixels) -> bool:

@@ -4,102 +4,46 @@ from __future__ import annotations
 
 import functools
 import logging
-import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
 from concurrent import futures
-from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import grpc
 from google.rpc import status_pb2
-from prometheus_client import Counter, Gauge
 
 from kompakt_codec.errors import CodecError
-from kompakt_service.errors import DETAILS_KEY, ServiceError, to_status
-from kompakt_service.metrics import Metrics
+from kompakt_service.errors import DETAILS_KEY, CallError, ServiceError, to_status
+from kompakt_service.metrics import Metrics, RpcSeries
+from kompakt_service.pool import CURRENT, CallPool
 
 _LOGGER = logging.getLogger(__name__)
 _CLOCK_TOLERANCE_SECONDS = 0.02
 _POOL_ATTRIBUTE = "experimental_thread_pool"
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
+_MALFORMED = object()
+"""In place of a message that cannot be parsed."""
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-_Labels = tuple[str, str, str]
-"""grpc_type, grpc_service and grpc_method."""
 
 
-class CountingPool(futures.ThreadPoolExecutor):
-    """A thread pool that knows how many of its tasks wait or run, and how many are too many."""
+class CallInterceptor(grpc.ServerInterceptor):
+    """Puts every method of ours behind its pool, which refuses calls, and its observer.
 
-    def __init__(self, max_workers: int, *, max_pending: int, name: str, gauge: Gauge) -> None:
-        super().__init__(max_workers, thread_name_prefix=name)
-        self.max_pending = max_pending
-        self.pending = 0
-        self._gauge = gauge
-        self._lock = threading.Lock()
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> futures.Future[Any]:
-        """Run a task when a thread is free."""
-        self._add(1)
-        future = super().submit(fn, *args, **kwargs)
-        future.add_done_callback(lambda _: self._add(-1))
-        return future
-
-    def _add(self, change: int) -> None:
-        with self._lock:
-            self.pending += change
-            self._gauge.set(self.pending)
-
-
-class AdmissionInterceptor(grpc.ServerInterceptor):
-    """Refuses a call at once where the pool that would serve it has too many already.
-
-    Calls are counted from their arrival, also while they wait for a thread. Streams and reflection
-    have threads of their own and never keep single calls waiting; the server's pool is for health.
+    Streams and reflection have threads of their own and never keep single calls waiting; the
+    server's pool is for health.
     """
 
-    def __init__(self, unary: CountingPool, streams: CountingPool) -> None:
+    def __init__(self, metrics: Metrics, unary: CallPool, streams: CallPool) -> None:
+        self._metrics = metrics
         self._unary = unary
         self._streams = streams
-        self._refusals = futures.ThreadPoolExecutor(2, thread_name_prefix="refusal")
         self._reflection = futures.ThreadPoolExecutor(2, thread_name_prefix="reflection")
-
-    def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Handler | None],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
-        """Choose the pool, or refuse."""
-        handler = continuation(handler_call_details)
-        if handler is None:
-            return None
-        if handler_call_details.method.startswith("/grpc.reflection."):
-            return _replaced(handler, _behaviour(handler), self._reflection)
-        if not _is_ours(handler_call_details):
-            return handler
-        pool = self._streams if handler.request_streaming else self._unary
-        if pool.pending < pool.max_pending:
-            return _replaced(handler, _behaviour(handler), pool)
-        return _replaced(handler, _refuse, self._refusals)
-
-    def close(self) -> None:
-        """Let the pools' threads end."""
-        for pool in (self._unary, self._streams, self._refusals, self._reflection):
-            pool.shutdown(wait=False)
-
-
-def _refuse(_request: Any, _context: grpc.ServicerContext) -> Any:
-    message = "the server has as many calls as it can take; try again in 0.1 s"
-    raise ServiceError("QUEUE_FULL", message, retry_after_seconds=0.1)
-
-
-class ObservingInterceptor(grpc.ServerInterceptor):
-    """Counts, times and logs every RPC, and turns exceptions into statuses."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
+        # Handlers do not change, so that what is around them is made once.
+        self._handlers: dict[str, Handler] = {}
+        for kind, pool in (("unary", unary), ("stream", streams)):
+            metrics.notebook.watch(metrics.pending_calls.labels(kind), pool.num_pending)
 
     def intercept_service(
         self,
@@ -107,98 +51,193 @@ class ObservingInterceptor(grpc.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
         """Wrap the handler."""
+        method = handler_call_details.method
+        wrapped = self._handlers.get(method)
+        if wrapped is not None:
+            return wrapped
         handler = continuation(handler_call_details)
-        if handler is None or not _is_ours(handler_call_details):
-            return handler
-        service, _, method = handler_call_details.method.removeprefix("/").rpartition("/")
-        labels = (_kind(handler), service, method)
-        observe = self._stream if handler.response_streaming else self._unary
-        return _replaced(handler, functools.partial(observe, labels, handler))
+        if handler is None:
+            return None
+        if method.startswith("/kompakt."):
+            wrapped = self._handlers[method] = self._wrapped(method, handler)
+            return wrapped
+        if method.startswith("/grpc.reflection."):
+            assert handler.stream_stream is not None
+            return grpc.stream_stream_rpc_method_handler(
+                _on_pool(handler.stream_stream, self._reflection),
+                request_deserializer=handler.request_deserializer,
+                response_serializer=handler.response_serializer,
+            )
+        return handler
 
-    def _unary(
-        self, labels: _Labels, handler: Handler, request: Any, context: grpc.ServicerContext
-    ) -> Any:
-        with self._observed(labels, context):
-            self._metrics.received.labels(*labels).inc()
-            response = _behaviour(handler)(request, context)
-            self._metrics.sent.labels(*labels).inc()
-            return response
+    def close(self) -> None:
+        """Let the pools' threads end."""
+        for pool in (self._unary, self._streams, self._reflection):
+            pool.shutdown(wait=False)
 
-    def _stream(
-        self, labels: _Labels, handler: Handler, requests: Any, context: grpc.ServicerContext
-    ) -> Iterator[Any]:
-        received, sent = self._metrics.received.labels(*labels), self._metrics.sent.labels(*labels)
-        with self._observed(labels, context):
-            responses = _behaviour(handler)(_counted(requests, received), context)
-            yield from _counted(responses, sent)
+    def _wrapped(self, method: str, handler: Handler) -> Handler:
+        """The contract has unary and bidirectional methods only.
 
-    @contextmanager
-    def _observed(self, labels: _Labels, context: grpc.ServicerContext) -> Iterator[None]:
+        A unary one is told to grpcio as a method of a stream of messages, which is the same on the
+        wire, so that a call can be refused before its message is read.
+        """
+        if handler.stream_stream is not None:
+            observer = _Observer(self._metrics, "bidi_stream", method, handler.stream_stream)
+            behaviour, pool = observer.stream, self._streams
+            make = grpc.stream_stream_rpc_method_handler
+        else:
+            assert handler.unary_unary is not None
+            observer = _Observer(self._metrics, "unary", method, handler.unary_unary)
+            behaviour, pool = observer.unary, self._unary
+            make = grpc.stream_unary_rpc_method_handler
+        return make(
+            _on_pool(behaviour, pool),
+            request_deserializer=_careful(handler.request_deserializer),
+            response_serializer=handler.response_serializer,
+        )
+
+
+class _Observer:
+    """Stands around the behaviour of one method."""
+
+    def __init__(
+        self, metrics: Metrics, grpc_type: str, method: str, behaviour: Callable[..., Any]
+    ) -> None:
+        service, _, name = method.removeprefix("/").rpartition("/")
+        self._behaviour = behaviour
+        self._labels = (grpc_type, service, name)
+        self._metrics = metrics
+        self._series: RpcSeries = metrics.rpc(*self._labels)
+
+    def unary(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
+        """Serve a call of one message, which is read only if the call is accepted."""
         started = time.perf_counter()
-        self._metrics.started.labels(*labels).inc()
+        series = self._series
+        series.started(1)
+        try:
+            if CURRENT.refusal is not None:
+                _refuse(context, CURRENT.refusal)
+            request = _the_message(requests, context)
+            series.received(1)
+            response = self._behaviour(request, context)
+        except BaseException as exc:
+            self._fail(context, exc, started)
+            raise
+        series.sent(1)
+        self._end(context, grpc.StatusCode.OK, started)
+        return response
+
+    def stream(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        """Serve a stream, message by message."""
+        started = time.perf_counter()
+        series = self._series
+        series.started(1)
+        try:
+            if CURRENT.refusal is not None:
+                _refuse(context, CURRENT.refusal)
+            for response in self._behaviour(self._received(requests, context), context):
+                series.sent(1)
+                self._metrics.notebook.count_at_times()
+                yield response
+        except BaseException as exc:
+            self._fail(context, exc, started)
+            raise
+        self._end(context, grpc.StatusCode.OK, started)
+
+    def _received(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        for request in requests:
+            if request is _MALFORMED:
+                _abort_malformed(context)
+            self._series.received(1)
+            yield request
+
+    def _fail(self, context: grpc.ServicerContext, exc: BaseException, started: float) -> None:
+        """Give a call that ended in an exception its status, and count it."""
         code = grpc.StatusCode.UNKNOWN
         try:
-            with _mapped_errors(context):
-                yield
-            code = grpc.StatusCode.OK
-        except GeneratorExit:
-            code = grpc.StatusCode.CANCELLED
-            raise
+            if isinstance(exc, GeneratorExit):
+                code = grpc.StatusCode.CANCELLED
+            elif isinstance(exc, CodecError | ServiceError):
+                _abort(context, exc)
+            elif isinstance(exc, Exception) and not _is_over(exc, context):
+                _LOGGER.error("a call failed", exc_info=exc)
+                hidden = "internal error: see the server's log"
+                _abort(context, ServiceError("INTERNAL_ERROR", hidden))
         finally:
+            self._end(context, code, started)
+
+    def _end(self, context: grpc.ServicerContext, code: grpc.StatusCode, started: float) -> None:
+        if code is not grpc.StatusCode.OK or not context.is_active():
             code = _code(context) or _ended(context) or code
-            seconds = time.perf_counter() - started
-            self._metrics.handled.labels(*labels, code.name).inc()
-            self._metrics.handling.labels(*labels).observe(seconds)
-            self._log(labels, context, code, seconds)
-
-    @staticmethod
-    def _log(
-        labels: _Labels,
-        context: grpc.ServicerContext,
-        code: grpc.StatusCode,
-        seconds: float,
-    ) -> None:
+        seconds = time.perf_counter() - started
+        self._series.handling(seconds)
+        if code is grpc.StatusCode.OK:
+            self._series.ok(1)
+        else:
+            self._metrics.notebook.series(self._metrics.handled, *self._labels, code.name)(1)
+        self._metrics.notebook.count_at_times()
         level = logging.DEBUG if code is grpc.StatusCode.OK else logging.INFO
-        if not _LOGGER.isEnabledFor(level):
-            return
-        extra: dict[str, object] = {
-            "grpc_service": labels[1],
-            "grpc_method": labels[2],
-            "grpc_code": code.name,
-            "seconds": round(seconds, 6),
-            "peer": urllib.parse.unquote(context.peer()),
-        }
-        if details := context.details():  # type: ignore[attr-defined]
-            extra["detail"] = details.decode() if isinstance(details, bytes) else details
-        _LOGGER.log(level, "call", extra=extra)
+        if _LOGGER.isEnabledFor(level):
+            _log(level, self._labels, context, code, seconds)
 
 
-def _counted(items: Iterator[Any], counter: Counter) -> Iterator[Any]:
-    for item in items:
-        counter.inc()
-        yield item
+def _log(
+    level: int,
+    labels: tuple[str, str, str],
+    context: grpc.ServicerContext,
+    code: grpc.StatusCode,
+    seconds: float,
+) -> None:
+    extra: dict[str, object] = {
+        "grpc_service": labels[1],
+        "grpc_method": labels[2],
+        "grpc_code": code.name,
+        "seconds": round(seconds, 6),
+        "peer": urllib.parse.unquote(context.peer()),
+    }
+    if details := context.details():  # type: ignore[attr-defined]
+        extra["detail"] = details.decode() if isinstance(details, bytes) else details
+    _LOGGER.log(level, "call", extra=extra)
 
 
-@contextmanager
-def _mapped_errors(context: grpc.ServicerContext) -> Iterator[None]:
-    try:
-        yield
-    except (CodecError, ServiceError) as exc:
-        _abort(context, exc)
-    except grpc.RpcError:  # the caller left in the middle of its stream
-        raise
-    except Exception:
-        if _code(context) is None:  # not an abort, which raises after it has set the code
-            _LOGGER.exception("a call failed")
-            _abort(context, ServiceError("INTERNAL_ERROR", "internal error: see the server's log"))
-        raise
+def _is_over(exc: Exception, context: grpc.ServicerContext) -> bool:
+    """Whether an exception says that the caller has left, or is an abort."""
+    return isinstance(exc, grpc.RpcError) or _code(context) is not None
 
 
-def _abort(context: grpc.ServicerContext, error: CodecError | ServiceError) -> None:
+def _the_message(requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
+    request = next(requests, None)
+    if request is None:
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "the call needs exactly one message")
+    if request is _MALFORMED:
+        _abort_malformed(context)
+    return request
+
+
+def _abort_malformed(context: grpc.ServicerContext) -> NoReturn:
+    context.abort(grpc.StatusCode.INTERNAL, "the message cannot be parsed")
+
+
+def _abort(context: grpc.ServicerContext, error: CodecError | ServiceError) -> NoReturn:
     """End the call with the error's status and details."""
     status: status_pb2.Status = to_status(error)
     context.set_trailing_metadata(((DETAILS_KEY, status.SerializeToString()),))
     context.abort(_CODES[status.code], status.message)
+
+
+def _refuse(context: grpc.ServicerContext, refusal: CallError) -> NoReturn:
+    """As ``_abort``, quickly: under overload it is done more often than anything else."""
+    message = str(refusal)
+    details = _refusal_details(message, refusal.retry_after_seconds)
+    context.set_trailing_metadata(((DETAILS_KEY, details),))
+    context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
+
+
+@functools.lru_cache(1024)
+def _refusal_details(message: str, after: float | None) -> bytes:
+    error = CallError("QUEUE_FULL", message, retry_after_seconds=after)
+    details: bytes = to_status(error).SerializeToString()
+    return details
 
 
 def _code(context: grpc.ServicerContext) -> grpc.StatusCode | None:
@@ -217,38 +256,22 @@ def _ended(context: grpc.ServicerContext) -> grpc.StatusCode | None:
     return None if context.is_active() else grpc.StatusCode.CANCELLED
 
 
-def _is_ours(details: grpc.HandlerCallDetails) -> bool:
-    return details.method.startswith("/kompakt.")
-
-
-def _kind(handler: Handler) -> str:
-    """The value of grpc_type. The contract has unary and bidirectional methods only."""
-    return "bidi_stream" if handler.request_streaming else "unary"
-
-
-def _behaviour(handler: Handler) -> Callable[[Any, grpc.ServicerContext], Any]:
-    behaviour = handler.stream_stream if handler.request_streaming else handler.unary_unary
-    assert behaviour is not None
-    return behaviour
-
-
-def _replaced(
-    handler: Handler,
-    behaviour: Callable[[Any, grpc.ServicerContext], Any],
-    pool: futures.ThreadPoolExecutor | None = None,
-) -> Handler:
-    """The same handler with another behaviour, run on another pool if one is given."""
+def _on_pool(behaviour: Callable[..., Any], pool: futures.ThreadPoolExecutor) -> Callable[..., Any]:
+    """The same behaviour, run on a pool."""
     # grpcio reads the pool from an attribute of the behaviour; a partial can carry one.
     wrapped = functools.partial(behaviour)
-    chosen = pool or getattr(_behaviour(handler), _POOL_ATTRIBUTE)
-    setattr(wrapped, _POOL_ATTRIBUTE, chosen)
-    make = (
-        grpc.stream_stream_rpc_method_handler
-        if handler.request_streaming
-        else grpc.unary_unary_rpc_method_handler
-    )
-    return make(
-        wrapped,
-        request_deserializer=handler.request_deserializer,
-        response_serializer=handler.response_serializer,
-    )
+    setattr(wrapped, _POOL_ATTRIBUTE, pool)
+    return wrapped
+
+
+def _careful(parse: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
+    """A parser that never raises: grpcio leaves a stream of a broken message in a broken state."""
+    assert parse is not None
+
+    def careful(data: bytes) -> Any:
+        try:
+            return parse(data)
+        except Exception:
+            return _MALFORMED
+
+    return careful

@@ -9,7 +9,6 @@ from google.protobuf import duration_pb2
 
 from kompakt.v1 import compression_pb2 as pb
 from kompakt_codec.codec import Codec
-from kompakt_codec.crc import crc32c
 from kompakt_codec.errors import InvalidImageError, UnsupportedImageError, WrongSizeError
 from kompakt_codec.frame import Profile
 from kompakt_codec.images import (
@@ -18,7 +17,6 @@ from kompakt_codec.images import (
     ImageLimits,
     Pixels,
     decode_image,
-    encode_image,
     fit_image,
     image_from_raw,
 )
@@ -83,28 +81,39 @@ def check_count(count: int, max_images: int, field: str) -> None:
     """Raise ServiceError NO_IMAGES or TOO_MANY_IMAGES."""
     if count == 0:
         raise ServiceError("NO_IMAGES", f"the request holds no {field}", field=field)
-    if count > max_images:
-        raise ServiceError(
-            "TOO_MANY_IMAGES",
-            f"{count} {field} are over the limit of {max_images} a request: split it, or stream",
-            field=field,
-        )
+    error = too_many(count, max_images, field)
+    if error is not None:
+        raise error
 
 
-def read_demand(options: pb.CompressOptions, levels: int) -> Demand:
-    """The quality that is asked of a model with so many rate levels.
+def too_many(count: int, max_images: int, field: str) -> ServiceError | None:
+    """The error of a message with more items than it may have; None if it has not."""
+    if count <= max_images:
+        return None
+    return ServiceError(
+        "TOO_MANY_IMAGES",
+        f"{count} {field} are over the limit of {max_images} a request: split it, or stream",
+        field=field,
+    )
 
-    Raises ServiceError INVALID_FIELD.
-    """
+
+def read_demand(options: pb.CompressOptions) -> Demand:
+    """The quality that is asked for. Raises ServiceError INVALID_FIELD."""
     fallback = choose(FALLBACKS, options.fallback, "options.fallback")
     name = options.WhichOneof("quality")
     try:
-        demand = Demand(fallback=fallback, **({name: getattr(options, name)} if name else {}))
-        demand.check_level(levels)
+        return Demand(fallback=fallback, **({name: getattr(options, name)} if name else {}))
     except ValueError as exc:
         message = f"options.{exc}"
         raise ServiceError("INVALID_FIELD", message, field=f"options.{name}") from None
-    return demand
+
+
+def check_level(demand: Demand, levels: int) -> None:
+    """Raise ServiceError INVALID_FIELD if a model with so many levels lacks the demanded one."""
+    try:
+        demand.check_level(levels)
+    except ValueError as exc:
+        raise ServiceError("INVALID_FIELD", f"options.{exc}", field="options.level") from None
 
 
 def read_image(image: pb.Image, codec: Codec, fit: Fit, limits: ImageLimits) -> tuple[Pixels, bool]:
@@ -159,23 +168,18 @@ def _decode(image: pb.Image, limits: ImageLimits, *, flatten: bool) -> Pixels:
     return image_from_raw(raw.data, raw.height, raw.width, raw.channels or 1, limits=limits)
 
 
-def write_image(pixels: Pixels, file_format: FileFormat | None) -> pb.Image:
-    """Pixels as raw pixels (None) or as a file."""
-    if file_format is None:
-        return pb.Image(raw=raw_image(pixels))
-    return pb.Image(encoded=encode_image(pixels, file_format))
-
-
 def raw_image(pixels: Pixels) -> pb.RawImage:
     """Pixels (height, width, channels) as a message."""
-    height, width, channels = pixels.shape
-    return pb.RawImage(
-        data=pixels.tobytes(),
-        height=height,
-        width=width,
-        channels=channels,
-        data_type=pb.DATA_TYPE_UINT8,
-    )
+    message = pb.RawImage()
+    write_raw(pixels, message)
+    return message
+
+
+def write_raw(pixels: Pixels, message: pb.RawImage) -> None:
+    """Put pixels (height, width, channels) into a message."""
+    message.height, message.width, message.channels = pixels.shape
+    message.data = pixels.tobytes()
+    message.data_type = pb.DATA_TYPE_UINT8
 
 
 def tensor(array: npt.NDArray[Any]) -> pb.Tensor:
@@ -187,24 +191,19 @@ def tensor(array: npt.NDArray[Any]) -> pb.Tensor:
     )
 
 
-def compressed_image(data: bytes) -> pb.CompressedImage:
-    """A frame with its CRC-32C."""
-    return pb.CompressedImage(data=data, crc32c=crc32c(data))
+def write_timings(measured: Timings, message: pb.Timings) -> None:
+    """Put stage times into a message."""
+    _write_seconds(measured.image, message.image)
+    _write_seconds(measured.queue, message.queue)
+    _write_seconds(measured.transform, message.transform)
+    _write_seconds(measured.entropy, message.entropy)
 
 
-def timings(measured: Timings) -> pb.Timings:
-    """Stage times as a message."""
-    return pb.Timings(
-        image=_duration(measured.image),
-        queue=_duration(measured.queue),
-        transform=_duration(measured.transform),
-        entropy=_duration(measured.entropy),
-    )
-
-
-def _duration(seconds: float) -> duration_pb2.Duration:
-    nanoseconds = int(seconds * 1e9)
-    return duration_pb2.Duration(seconds=nanoseconds // 10**9, nanos=nanoseconds % 10**9)
+def _write_seconds(seconds: float, message: duration_pb2.Duration) -> None:
+    whole = int(seconds)
+    if whole:
+        message.seconds = whole
+    message.nanos = int((seconds - whole) * 1e9)
 
 
 def describe_sizes(codecs: Iterable[Codec]) -> str:

@@ -4,11 +4,14 @@ Every gauge says how the values of several workers become one, of those that liv
 go on counting the dead, or stand there for each worker.
 """
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from kompakt_service.series import Note, Notebook, Spread, Sums
 from kompakt_service.store import LoadedModel
 
 SECONDS_BUCKETS = tuple(round(0.0002 * 1.6**i, 6) for i in range(26))  # 0.2 ms to 25 s
@@ -17,34 +20,70 @@ BATCH_BUCKETS = tuple(2.0**i for i in range(13))
 RATIO_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 
+@dataclass(frozen=True, slots=True)
+class OperationSeries:
+    """What is noted of an operation with a model."""
+
+    image: Note
+    queue: Note
+    transform: Note
+    entropy: Note
+    batch_images: Note
+    pixel_bytes: Note
+    stream_bytes: Note
+    stream_size: Note
+    ratio: Note
+    ok: Note
+
+    def observe_stream(self, stream_bytes: int, pixel_bytes: int) -> None:
+        """Note one compressed image."""
+        self.pixel_bytes(pixel_bytes)
+        self.stream_bytes(stream_bytes)
+        self.stream_size(stream_bytes)
+        self.ratio(stream_bytes / pixel_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class RpcSeries:
+    """What is noted of a method's calls."""
+
+    started: Note
+    received: Note
+    sent: Note
+    handling: Note
+    ok: Note
+
+
 class Metrics:
     """All metrics of one server, on a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
+        self.notebook = Notebook(registry)
+        self._operations: dict[tuple[str, str], OperationSeries] = {}
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
         call = ["grpc_type", "grpc_service", "grpc_method"]
-        self.started = Counter("grpc_server_started", "RPCs started.", call, registry=registry)
-        self.handled = Counter(
+        self.started = Sums("grpc_server_started", "RPCs started.", call, registry=registry)
+        self.handled = Sums(
             "grpc_server_handled",
             "RPCs completed, whatever the outcome.",
             [*call, "grpc_code"],
             registry=registry,
         )
-        self.received = Counter(
+        self.received = Sums(
             "grpc_server_msg_received", "Messages received.", call, registry=registry
         )
-        self.sent = Counter("grpc_server_msg_sent", "Messages sent.", call, registry=registry)
-        self.handling = Histogram(
+        self.sent = Sums("grpc_server_msg_sent", "Messages sent.", call, registry=registry)
+        self.handling = Spread(
             "grpc_server_handling_seconds",
             "Time from the start of an RPC to its end.",
             call,
             buckets=SECONDS_BUCKETS,
             registry=registry,
         )
-        self.stage = Histogram(
+        self.stage = Spread(
             "kompakt_stage_duration_seconds",
             "Time that a call spent in a stage: image, queue, transform, entropy.",
             ["stage", "operation", "model"],
@@ -64,33 +103,33 @@ class Metrics:
             multiprocess_mode="livesum",
             registry=registry,
         )
-        self.batch_images = Histogram(
+        self.batch_images = Spread(
             "kompakt_batch_images",
             "Images in one batch on the device.",
             ["model", "operation"],
             buckets=BATCH_BUCKETS,
             registry=registry,
         )
-        self.images = Counter(
+        self.images = Sums(
             "kompakt_images",
             "Images or streams processed, by outcome: OK or the error's reason.",
             ["operation", "model", "outcome"],
             registry=registry,
         )
-        self.pixel_bytes = Counter(
+        self.pixel_bytes = Sums(
             "kompakt_pixel_bytes", "Bytes of raw pixels compressed.", ["model"], registry=registry
         )
-        self.stream_bytes = Counter(
+        self.stream_bytes = Sums(
             "kompakt_stream_bytes", "Bytes of streams made.", ["model"], registry=registry
         )
-        self.stream_size = Histogram(
+        self.stream_size = Spread(
             "kompakt_stream_size_bytes",
             "Size of one stream.",
             ["model"],
             buckets=BYTES_BUCKETS,
             registry=registry,
         )
-        self.ratio = Histogram(
+        self.ratio = Spread(
             "kompakt_compression_ratio",
             "Stream bytes over raw pixel bytes, of one image.",
             ["model"],
@@ -118,9 +157,28 @@ class Metrics:
         header = model.codec.header
         self.model_info.labels(header.name, header.architecture, header.fingerprint).set(1)
 
-    def observe_stream(self, model: str, stream_bytes: int, pixel_bytes: int) -> None:
-        """Count one compressed image."""
-        self.pixel_bytes.labels(model).inc(pixel_bytes)
-        self.stream_bytes.labels(model).inc(stream_bytes)
-        self.stream_size.labels(model).observe(stream_bytes)
-        self.ratio.labels(model).observe(stream_bytes / pixel_bytes)
+    def operation(self, operation: str, model: str) -> OperationSeries:
+        """The series of an operation ("compress" or "decompress") with a model."""
+        key = operation, model
+        found = self._operations.get(key)
+        if found is None:
+            found = self._operations[key] = self._operation(operation, model)
+        return found
+
+    def _operation(self, operation: str, model: str) -> OperationSeries:
+        note = self.notebook.series
+        stages = ("image", "queue", "transform", "entropy")
+        of_model = (self.pixel_bytes, self.stream_bytes, self.stream_size, self.ratio)
+        notes = [note(self.stage, stage, operation, model) for stage in stages]
+        notes.append(note(self.batch_images, model, operation))
+        notes += [note(metric, model) for metric in of_model]
+        notes.append(note(self.images, operation, model, "OK"))
+        return OperationSeries(*notes)
+
+    def rpc(self, grpc_type: str, service: str, method: str) -> RpcSeries:
+        """The series of a method."""
+        labels = grpc_type, service, method
+        note = self.notebook.series
+        notes = [note(m, *labels) for m in (self.started, self.received, self.sent, self.handling)]
+        notes.append(note(self.handled, *labels, "OK"))
+        return RpcSeries(*notes)

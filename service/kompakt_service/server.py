@@ -1,6 +1,7 @@
 """A server: everything put together, started, and stopped without dropping what it accepted."""
 
 import logging
+import math
 import threading
 from concurrent import futures
 from importlib.metadata import version
@@ -13,10 +14,11 @@ from grpc_reflection.v1alpha import reflection
 from kompakt.v1 import compression_pb2 as pb
 from kompakt.v1 import compression_pb2_grpc as pb_grpc
 from kompakt_codec.images import ImageLimits
-from kompakt_service.batcher import Batcher
-from kompakt_service.interceptors import AdmissionInterceptor, CountingPool, ObservingInterceptor
+from kompakt_service.interceptors import CallInterceptor
+from kompakt_service.lanes import Lanes
 from kompakt_service.metrics import Metrics
 from kompakt_service.pipeline import Pipeline
+from kompakt_service.pool import CallPool
 from kompakt_service.ports import MetricsPage, cannot_listen
 from kompakt_service.servicers import CompressionServicer, ModelServicer
 from kompakt_service.settings import Settings
@@ -45,13 +47,14 @@ class Server:
         )
         for model in self.store:
             self._metrics.describe_model(model)
-        self._batcher = Batcher(
+        self._lanes = Lanes(
+            settings.num_lanes,
             max_batch_images=settings.max_batch_images,
             max_batch_pixels=settings.max_batch_pixels,
-            max_queue_pixels=settings.max_queue_pixels,
+            max_queue_seconds=settings.max_queue_seconds,
             metrics=self._metrics,
         )
-        self._admission = self._make_admission()
+        self._calls = self._make_interceptor()
         self._health = health.HealthServicer()
         self._server = self._make_server()
         self._page: MetricsPage | None = None
@@ -91,8 +94,8 @@ class Server:
         while not stopped.wait(0.1):
             if hurry is not None and hurry.is_set():
                 self._server.stop(0)
-        self._batcher.close()
-        self._admission.close()
+        self._lanes.close()
+        self._calls.close()
         if self._page is not None:
             self._page.close()
         _LOGGER.info("stopped")
@@ -108,27 +111,31 @@ class Server:
             },
         )
 
-    def _make_admission(self) -> AdmissionInterceptor:
-        settings, gauge = self._settings, self._metrics.pending_calls
-        unary = CountingPool(
+    def _make_interceptor(self) -> CallInterceptor:
+        settings, on_idle = self._settings, self._metrics.notebook.count
+        unary = CallPool(
             settings.call_threads,
             max_pending=settings.max_pending_calls,
+            max_wait_seconds=settings.max_queue_seconds,
+            share=True,
             name="call",
-            gauge=gauge.labels("unary"),
+            on_idle=on_idle,
         )
-        streams = CountingPool(
+        streams = CallPool(
             settings.stream_threads,
             max_pending=settings.stream_threads,
+            max_wait_seconds=math.inf,
+            share=False,
             name="stream",
-            gauge=gauge.labels("stream"),
+            on_idle=on_idle,
         )
-        return AdmissionInterceptor(unary, streams)
+        return CallInterceptor(self._metrics, unary, streams)
 
     def _make_server(self) -> grpc.Server:
         settings = self._settings
         server = grpc.server(
             futures.ThreadPoolExecutor(8, thread_name_prefix="grpc"),
-            interceptors=[ObservingInterceptor(self._metrics), self._admission],
+            interceptors=[self._calls],
             options=_channel_options(settings.max_message_bytes, shared=self._shared),
         )
         limits = ImageLimits(
@@ -136,7 +143,7 @@ class Server:
         )
         pipeline = Pipeline(
             self.store,
-            self._batcher,
+            self._lanes,
             self._metrics,
             limits=limits,
             max_answer_bytes=settings.max_message_bytes,

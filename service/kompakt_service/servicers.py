@@ -14,16 +14,24 @@ from kompakt.v1 import compression_pb2_grpc as pb_grpc
 from kompakt_codec.errors import CodecError
 from kompakt_codec.images import IMAGE_FORMATS
 from kompakt_service import messages
-from kompakt_service.answers import compress_result, decompress_result, describe_model
+from kompakt_service.answers import (
+    add_compressed,
+    add_decompressed,
+    add_evaluated,
+    describe_model,
+)
 from kompakt_service.call import Call, attempt
+from kompakt_service.compressing import Compressor
+from kompakt_service.decoding import Decompressor
 from kompakt_service.errors import ItemError, ServiceError, to_status
 from kompakt_service.evaluation import Evaluator, Plan, Pool
 from kompakt_service.pipeline import Pipeline
+from kompakt_service.plans import CompressPlan, DecompressPlan, Plans
+from kompakt_service.readahead import bursts
 from kompakt_service.settings import Settings
-from kompakt_service.store import LoadedModel, ModelStore
+from kompakt_service.store import ModelStore
 
-_Result = TypeVar("_Result", pb.CompressResult, pb.DecompressResult, pb.EvaluateResult)
-_Value = TypeVar("_Value")
+_Item = TypeVar("_Item")
 
 
 class CompressionServicer(pb_grpc.CompressionServiceServicer):
@@ -31,6 +39,10 @@ class CompressionServicer(pb_grpc.CompressionServiceServicer):
 
     def __init__(self, pipeline: Pipeline, settings: Settings) -> None:
         self._pipeline = pipeline
+        self._compressor = Compressor(pipeline)
+        self._decompressor = Decompressor(pipeline)
+        self._compress_plans = Plans(CompressPlan.of)
+        self._decompress_plans = Plans(DecompressPlan.of)
         self._evaluator = Evaluator(pipeline)
         self._max_images = settings.max_images
 
@@ -38,49 +50,60 @@ class CompressionServicer(pb_grpc.CompressionServiceServicer):
         self, request: pb.CompressRequest, context: grpc.ServicerContext
     ) -> pb.CompressResponse:
         """Compress one image or many."""
-        messages.check_count(len(request.images), self._max_images, "images")
+        images = request.images
+        messages.check_count(len(images), self._max_images, "images")
         call = Call.of(context)
-        model, results = self._compress(request.images, request.options, call)
-        return pb.CompressResponse(
-            results=_numbered(_raise_single(results), pb.CompressResult),
-            model=model.name,
-            fingerprint=model.codec.header.fingerprint,
-            timings=messages.timings(call.timings),
-        )
+        plan = self._compress_plans.of(request.options)
+        model = self._pipeline.store.get(plan.model)
+        self._compressor.admit(images, model, call)
+        items = _raise_single(self._compressor.compress(images, model, call, plan))
+        response = pb.CompressResponse(model=model.name, fingerprint=model.codec.header.fingerprint)
+        _add_results(response.results, items, add_compressed)
+        messages.write_timings(call.timings, response.timings)
+        return response
 
     def StreamCompress(  # noqa: N802
         self, request_iterator: Iterator[pb.StreamCompressRequest], context: grpc.ServicerContext
     ) -> Iterator[pb.StreamCompressResponse]:
-        """Compress message by message."""
-        for options, images, first in self._messages(request_iterator, "images"):
-            model, results = self._compress(images, options, Call.of(context))
-            yield pb.StreamCompressResponse(
-                results=_numbered(results, pb.CompressResult, first),
-                model=model.name,
-                fingerprint=model.codec.header.fingerprint,
-            )
+        """Compress message by message; small ones that have come together, together."""
+        for options, batches, first in bursts(request_iterator, self._max_images, "images"):
+            plan = self._compress_plans.of(options)
+            model = self._pipeline.store.get(plan.model)
+            images = [image for batch in batches for image in batch]
+            items = self._compressor.compress(images, model, Call.of(context), plan)
+            for part, index in _parts(items, batches, first):
+                response = pb.StreamCompressResponse(
+                    model=model.name, fingerprint=model.codec.header.fingerprint
+                )
+                _add_results(response.results, part, add_compressed, index)
+                yield response
 
     def Decompress(  # noqa: N802
         self, request: pb.DecompressRequest, context: grpc.ServicerContext
     ) -> pb.DecompressResponse:
         """Decompress one stream or many."""
-        messages.check_count(len(request.streams), self._max_images, "streams")
+        streams = request.streams
+        messages.check_count(len(streams), self._max_images, "streams")
         call = Call.of(context)
-        results = self._decompress(request.streams, request.options, call)
-        return pb.DecompressResponse(
-            results=_numbered(_raise_single(results), pb.DecompressResult),
-            timings=messages.timings(call.timings),
-        )
+        plan = self._decompress_plans.of(request.options)
+        items = _raise_single(self._decompressor.decompress(streams, call, plan, admit=True))
+        response = pb.DecompressResponse()
+        _add_results(response.results, items, add_decompressed)
+        messages.write_timings(call.timings, response.timings)
+        return response
 
     def StreamDecompress(  # noqa: N802
         self, request_iterator: Iterator[pb.StreamDecompressRequest], context: grpc.ServicerContext
     ) -> Iterator[pb.StreamDecompressResponse]:
-        """Decompress message by message."""
-        for options, streams, first in self._messages(request_iterator, "streams"):
-            results = self._decompress(streams, options, Call.of(context))
-            yield pb.StreamDecompressResponse(
-                results=_numbered(results, pb.DecompressResult, first)
-            )
+        """Decompress message by message; small ones that have come together, together."""
+        for options, batches, first in bursts(request_iterator, self._max_images, "streams"):
+            plan = self._decompress_plans.of(options)
+            streams = [stream for batch in batches for stream in batch]
+            items = self._decompressor.decompress(streams, Call.of(context), plan)
+            for part, index in _parts(items, batches, first):
+                response = pb.StreamDecompressResponse()
+                _add_results(response.results, part, add_decompressed, index)
+                yield response
 
     def Evaluate(  # noqa: N802
         self, request: pb.EvaluateRequest, context: grpc.ServicerContext
@@ -89,59 +112,35 @@ class CompressionServicer(pb_grpc.CompressionServiceServicer):
         messages.check_count(len(request.images), self._max_images, "images")
         pool = Pool()
         results = self._evaluate(request.images, request.options, Call.of(context), pool)
-        return pb.EvaluateResponse(
-            results=_numbered(_raise_single(results), pb.EvaluateResult),
-            pooled=pool.measurements(),
-        )
+        response = pb.EvaluateResponse(pooled=pool.measurements())
+        _add_results(response.results, _raise_single(results), add_evaluated)
+        return response
 
     def StreamEvaluate(  # noqa: N802
         self, request_iterator: Iterator[pb.StreamEvaluateRequest], context: grpc.ServicerContext
     ) -> Iterator[pb.StreamEvaluateResponse]:
         """Measure message by message, and pool over the whole stream."""
         pool = Pool()
-        for options, images, first in self._messages(request_iterator, "images"):
-            results = self._evaluate(images, options, Call.of(context), pool)
-            yield pb.StreamEvaluateResponse(results=_numbered(results, pb.EvaluateResult, first))
+        for options, batches, first in bursts(request_iterator, self._max_images, "images"):
+            for images in batches:
+                results = self._evaluate(images, options, Call.of(context), pool)
+                response = pb.StreamEvaluateResponse()
+                _add_results(response.results, results, add_evaluated, first)
+                first += len(images)
+                yield response
         yield pb.StreamEvaluateResponse(pooled=pool.measurements())
-
-    def _compress(
-        self, images: Sequence[pb.Image], options: pb.CompressOptions, call: Call
-    ) -> tuple[LoadedModel, list[pb.CompressResult | ItemError]]:
-        model = self._pipeline.store.get(options.model)
-        items = self._pipeline.compress(
-            images,
-            model,
-            call,
-            demand=messages.read_demand(options, model.codec.levels),
-            profile=messages.choose(messages.PROFILES, options.profile, "options.profile"),
-            fit=messages.choose(messages.FITS, options.fit, "options.fit"),
-            reconstruct=options.return_reconstruction,
-            latents=options.return_latents,
-        )
-        return model, _converted(items, compress_result)
-
-    def _decompress(
-        self, streams: Sequence[pb.CompressedImage], options: pb.DecompressOptions, call: Call
-    ) -> list[pb.DecompressResult | ItemError]:
-        items = self._pipeline.decompress(
-            streams,
-            call,
-            model_name=options.model,
-            profile=messages.choose(messages.PROFILES, options.profile, "options.profile"),
-            file_format=messages.choose(messages.FORMATS, options.format, "options.format"),
-        )
-        return _converted(items, decompress_result)
 
     def _evaluate(
         self, images: Sequence[pb.Image], options: pb.EvaluateOptions, call: Call, pool: Pool
     ) -> list[pb.EvaluateResult | ItemError]:
         plan = self._plan(options)
-        sizes: list[int] = []
+        num_bytes = 0
 
         def evaluate(image: pb.Image) -> pb.EvaluateResult:
             result = self._evaluator.evaluate(image, plan, call, pool)
-            sizes.extend(len(made.image.data) for made in result.reconstructions)
-            self._pipeline.check_answer(sizes)
+            nonlocal num_bytes
+            num_bytes += sum(len(made.image.data) for made in result.reconstructions)
+            self._pipeline.check_answer(num_bytes)
             return result
 
         results = attempt(evaluate, images, call)
@@ -167,26 +166,6 @@ class CompressionServicer(pb_grpc.CompressionServiceServicer):
             profile=messages.choose(messages.PROFILES, options.profile, "options.profile"),
             return_reconstructions=options.return_reconstructions,
         )
-
-    def _messages(
-        self, requests: Iterable[Any], field: str
-    ) -> Iterator[tuple[Any, Sequence[Any], int]]:
-        """Each message's items with the stream's options and the number of the first item."""
-        options = None
-        first = 0
-        for request in requests:
-            if request.HasField("options") is (options is not None):
-                raise ServiceError(
-                    "INVALID_FIELD",
-                    "options must be set in the first message and in no other",
-                    field="options",
-                )
-            options = options or request.options
-            items = getattr(request, field)
-            if items:
-                messages.check_count(len(items), self._max_images, field)
-                yield options, items, first
-            first += len(items)
 
 
 class ModelServicer(pb_grpc.ModelServiceServicer):
@@ -229,27 +208,32 @@ class ModelServicer(pb_grpc.ModelServiceServicer):
         )
 
 
-def _converted(
-    items: Sequence[_Value | ItemError], convert: Callable[[_Value], _Result]
-) -> list[_Result | ItemError]:
-    return [i if isinstance(i, (CodecError, ServiceError)) else convert(i) for i in items]
-
-
-def _raise_single(results: list[_Result | ItemError]) -> list[_Result | ItemError]:
+def _raise_single(results: list[_Item | ItemError]) -> list[_Item | ItemError]:
     """A request of one item fails as a call, with that item's error."""
-    if len(results) == 1 and isinstance(results[0], (CodecError, ServiceError)):
+    if len(results) == 1 and isinstance(results[0], CodecError | ServiceError):
         raise results[0]
     return results
 
 
-def _numbered(
-    results: Sequence[_Result | ItemError], result_type: type[_Result], first: int = 0
-) -> list[_Result]:
-    numbered = []
-    for index, item in enumerate(results, first):
-        if isinstance(item, (CodecError, ServiceError)):
-            numbered.append(result_type(index=index, status=to_status(item)))
+def _parts(
+    items: Sequence[_Item], batches: Iterable[Sequence[Any]], first: int
+) -> Iterator[tuple[Sequence[_Item], int]]:
+    """The items of each batch, and the number of the first."""
+    start = 0
+    for batch in batches:
+        yield items[start : start + len(batch)], first + start
+        start += len(batch)
+
+
+def _add_results(
+    results: Any,
+    items: Sequence[_Item | ItemError],
+    add: Callable[[_Item, int, Any], None],
+    first: int = 0,
+) -> None:
+    """Append items to an answer's results, errors as their status."""
+    for index, item in enumerate(items, first):
+        if isinstance(item, CodecError | ServiceError):
+            results.add(index=index, status=to_status(item))
         else:
-            item.index = index
-            numbered.append(item)
-    return numbered
+            add(item, index, results)

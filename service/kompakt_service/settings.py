@@ -1,5 +1,6 @@
 """Settings: flags over environment over file over defaults, checked by pydantic."""
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,10 +66,17 @@ class Settings(BaseSettings):
     max_pending_calls: int = Field(
         512, ge=1, description="calls accepted and not yet answered, above which calls are refused"
     )
-    max_batch_images: int = Field(256, ge=1, le=65536, description="images in one device batch")
-    max_batch_pixels: int = Field(4_000_000, ge=1, description="pixels in one device batch")
-    max_queue_pixels: int = Field(
-        64_000_000, ge=1, description="pixels waiting for the device, above which calls are refused"
+    lanes: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="batches worked on at a time; 0: 2, so that one's entropy coding runs beside "
+        "another's transforms, or 1 on one core",
+    )
+    max_batch_images: int = Field(256, ge=1, le=65536, description="images in one batch")
+    max_batch_pixels: int = Field(4_000_000, ge=1, description="pixels in one batch")
+    max_queue_seconds: float = Field(
+        2.0, gt=0, le=3600, description="expected wait, above which calls are refused"
     )
     max_images: int = Field(1024, ge=1, le=65536, description="images in one request")
     max_image_bytes: int = Field(32 * MIB, ge=1, description="bytes of one encoded image")
@@ -93,6 +101,11 @@ class Settings(BaseSettings):
         if value > 1 and not sys.platform.startswith("linux"):
             raise ValueError("only Linux spreads the connections of a port over several processes")
         return value
+
+    @property
+    def num_lanes(self) -> int:
+        """The number of lanes that ``lanes`` stands for."""
+        return self.lanes or min(2, len(os.sched_getaffinity(0)))
 
     @field_validator("device")
     @classmethod

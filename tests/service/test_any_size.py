@@ -18,7 +18,7 @@ from kompakt_codec.codec import Codec
 from kompakt_codec.frame import Profile, pack_frame
 from kompakt_codec.metrics import mse, psnr_db
 from kompakt_codec.models import ImageSpec
-from kompakt_service import pipeline
+from kompakt_service import compressing
 from tests.service.conftest import start_server
 from tests.service.support import encoded, failure, item_failure
 from tests.support import make_any_size_checkpoint
@@ -201,7 +201,7 @@ def test_a_request_is_worked_on_in_parts_and_comes_back_whole(compression, image
     request = pb.CompressRequest(images=sent, options=pb.CompressOptions(max_mse=0.02))
     whole = compression.Compress(request).results
 
-    monkeypatch.setattr(pipeline, "_PART_BYTES", 2000)
+    monkeypatch.setattr(compressing, "_PART_BYTES", 2000)
     parts = compression.Compress(request).results
 
     assert list(parts) == list(whole)

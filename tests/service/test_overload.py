@@ -10,8 +10,8 @@ from grpc_reflection.v1alpha import reflection_pb2_grpc
 
 from kompakt.v1 import compression_pb2 as pb
 from kompakt.v1 import compression_pb2_grpc as pb_grpc
-from kompakt_service import pipeline
-from kompakt_service.batcher import Batcher
+from kompakt_service import compressing
+from kompakt_service.lanes import Lanes
 from tests.service.support import details, failure, metrics_page, raw, status_of, value
 
 
@@ -21,14 +21,14 @@ class Held:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.entered = threading.Event()
         self.release = threading.Event()
-        compute = Batcher._compute
+        compute = Lanes._compute
 
-        def held(batcher: Batcher, jobs: list) -> None:
+        def held(lanes: Lanes, jobs: list) -> int:
             self.entered.set()
             assert self.release.wait(30)
-            compute(batcher, jobs)
+            return compute(lanes, jobs)
 
-        monkeypatch.setattr(Batcher, "_compute", held)
+        monkeypatch.setattr(Lanes, "_compute", held)
 
 
 @pytest.fixture
@@ -121,13 +121,13 @@ def test_work_that_would_outlast_its_deadline_is_refused_at_once(serve, held, di
 
 def test_a_call_whose_deadline_passes_between_items_stops(serve, digits, monkeypatch):
     server = serve(call_threads=1)
-    read = pipeline.read_image
+    read = compressing.read_image
 
     def slow(*arguments: object) -> object:
         time.sleep(0.05)
         return read(*arguments)
 
-    monkeypatch.setattr(pipeline, "read_image", slow)
+    monkeypatch.setattr(compressing, "read_image", slow)
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         stub = pb_grpc.CompressionServiceStub(channel)
         with pytest.raises(grpc.RpcError):

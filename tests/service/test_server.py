@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from kompakt.v1 import compression_pb2 as pb
 from kompakt.v1 import compression_pb2_grpc as pb_grpc
 from kompakt_codec.errors import CheckpointError
-from kompakt_service.batcher import Batcher
+from kompakt_service.lanes import Lanes
 from kompakt_service.ports import StartError
 from kompakt_service.server import Server
 from kompakt_service.settings import load_settings
@@ -148,7 +148,7 @@ def test_a_defect_is_an_internal_error_without_its_inner_life(serve, digits, mon
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(Batcher, "submit", broken)
+    monkeypatch.setattr(Lanes, "run", broken)
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         stub = pb_grpc.CompressionServiceStub(channel)
         with pytest.raises(grpc.RpcError) as caught:

@@ -3,12 +3,19 @@
 Only measured results are taken: the length of real frames, the MSE of real pixels.
 """
 
-from kompakt_codec.quality._compress import Made, compress_to, compress_with
+from kompakt_codec.quality._compress import (
+    Contest,
+    Made,
+    compress_to,
+    compress_with,
+    open_contest,
+)
 from kompakt_codec.quality._demand import Demand, QualityUnreachableError
 from kompakt_codec.quality._engine import Engine, Size
 from kompakt_codec.quality._search import LevelSearch
 
 __all__ = [
+    "Contest",
     "Demand",
     "Engine",
     "LevelSearch",
@@ -17,4 +24,5 @@ __all__ = [
     "Size",
     "compress_to",
     "compress_with",
+    "open_contest",
 ]

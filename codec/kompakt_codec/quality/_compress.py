@@ -62,17 +62,48 @@ def compress_to(
     ``demand.fallback`` allows it, if the model does not meet the bound, or if fewer bytes do within
     the same bound or, where there is none, within the model's own MSE. Raises WrongSizeError.
     """
-    demand.check_level(engine.codec.levels)
-    engine.codec.require_accepted(images)
     if not images:
         return []
+    contest = open_contest(engine, images, demand, reconstruct=reconstruct)
+    return engine.each(contest.settle, range(len(images)))
+
+
+class Contest:
+    """What ``compress_to`` leaves to be done image by image, in any thread: the classical codecs'
+    searches, which may take long, where they can be of use.
+    """
+
+    def __init__(
+        self,
+        rivalry: "_Rivalry",
+        images: Sequence[Pixels],
+        trials: Sequence[Trial | None],
+        contested: Sequence[bool],
+    ) -> None:
+        self._rivalry = rivalry
+        self._images = images
+        self._trials = trials
+        self._contested = contested
+
+    def settle(self, index: int) -> Made | QualityUnreachableError:
+        """The stream of an image, or an error that tells the nearest."""
+        return self._rivalry.settle(
+            self._images[index], self._trials[index], self._contested[index]
+        )
+
+
+def open_contest(
+    engine: Engine, images: Sequence[Pixels], demand: Demand, *, reconstruct: bool = False
+) -> Contest:
+    """Do the part of ``compress_to`` that all images share: one at least."""
+    demand.check_level(engine.codec.levels)
+    engine.codec.require_accepted(images)
     trials = ModelTrials(engine, images, demand, keep_decoded=reconstruct)
     trials.find()
     rivalry = _Rivalry(engine, demand, reconstruct=reconstruct)
     contested = rivalry.contested(images, trials.best)
     trials.measure(contested | reconstruct | (demand.max_bytes is not None))
-    ways = zip(images, trials.best, contested.tolist(), strict=True)
-    return engine.each(lambda way: rivalry.settle(*way), ways)
+    return Contest(rivalry, images, trials.best, contested.tolist())
 
 
 class _Rivalry:

@@ -1,0 +1,192 @@
+"""Images to streams: read and settled in the call's own thread, coded together with others'."""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from kompakt.v1 import compression_pb2 as pb
+from kompakt_codec.codec import Codec
+from kompakt_codec.entropy import Symbols
+from kompakt_codec.images import Pixels
+from kompakt_codec.quality import Contest, Made, QualityUnreachableError, open_contest
+from kompakt_service.call import Call, attempt
+from kompakt_service.device import BatchEngine
+from kompakt_service.errors import ItemError
+from kompakt_service.lanes import Batch, Job
+from kompakt_service.messages import check_level, read_image
+from kompakt_service.pipeline import Pipeline
+from kompakt_service.plans import CompressPlan
+from kompakt_service.store import LoadedModel
+
+_PART_BYTES = 1 << 24
+"""Of pixels: a request is worked on in parts of little more."""
+
+_Read = tuple[Pixels, bool]
+
+
+@dataclass(slots=True, kw_only=True)
+class Compressed:
+    """One image's stream, and what is known of the image."""
+
+    stream: bytes
+    shape: tuple[int, ...]
+    """(height, width, channels) of what was compressed."""
+    fitted: bool
+    codec: str
+    level: int | None
+    mse: float | None
+    symbols: Symbols | None
+    """Only if they were asked for."""
+    reconstruction: Pixels | None
+
+
+class Compressor:
+    """Compresses images with the models of a pipeline."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    def admit(self, images: Sequence[pb.Image], model: LoadedModel, call: Call) -> None:
+        """Refuse a call before its pixels are read, if it would wait for too long.
+
+        Raises CallError QUEUE_FULL.
+        """
+        header = model.codec.header
+        pixels = header.height * header.width * len(images)
+        if not model.codec.sizes.is_one:
+            raws = (image.raw for image in images)
+            pixels = max(pixels, sum(raw.height * raw.width for raw in raws))
+        self._pipeline.lanes.admit(call, "compress", model.name, pixels)
+
+    def compress(
+        self, images: Sequence[pb.Image], model: LoadedModel, call: Call, plan: CompressPlan
+    ) -> list[Compressed | ItemError]:
+        """Compress images with one model; each item's result or error, in order.
+
+        Only with ``plan.latents`` do the results keep the symbols. Raises CallError, and
+        ServiceError for a level that the model does not have.
+        """
+        check_level(plan.demand, model.codec.levels)
+        results: list[Compressed | ItemError] = []
+        answer_bytes = 0
+        for read in self._read(images, model.codec, call, plan):
+            sound = [item[0] for item in read if isinstance(item, tuple)]
+            answer_bytes += sum(_answer_bytes(pixels, model.codec, plan) for pixels in sound)
+            self._pipeline.check_answer(answer_bytes)
+            contests = self._contests(sound, model, call, plan) if sound else []
+            results += self._settled(read, contests, call, plan)
+        self._observe(model.name, results, call)
+        return results
+
+    def _read(
+        self, images: Sequence[pb.Image], codec: Codec, call: Call, plan: CompressPlan
+    ) -> Iterator[list[_Read | ItemError]]:
+        """Images' pixels, in parts that bound the memory of a request's, and fit a batch."""
+        lanes = self._pipeline.lanes
+        part: list[_Read | ItemError] = []
+        num_bytes = num_pixels = 0
+        started = time.monotonic()
+        for image in images:
+            part += attempt(
+                lambda one: read_image(one, codec, plan.fit, self._pipeline.limits), [image], call
+            )
+            if isinstance(part[-1], tuple):
+                pixels = part[-1][0]
+                num_bytes += pixels.size
+                num_pixels += pixels.shape[0] * pixels.shape[1]
+            if (
+                num_bytes >= _PART_BYTES
+                or num_pixels >= lanes.max_batch_pixels
+                or len(part) >= lanes.max_batch_images
+            ):
+                call.timings.image += time.monotonic() - started
+                yield part
+                part, num_bytes, num_pixels = [], 0, 0
+                started = time.monotonic()
+        call.timings.image += time.monotonic() - started
+        if part:
+            yield part
+
+    def _contests(
+        self, images: Sequence[Pixels], model: LoadedModel, call: Call, plan: CompressPlan
+    ) -> Sequence[tuple[Contest, int]]:
+        """The part of the work that is shared with other calls."""
+        pixels = sum(image.shape[0] * image.shape[1] for image in images)
+        job = Job(
+            call,
+            (model, plan, (pixels // len(images)).bit_length()),
+            compress_batch(model.codec, plan, self._pipeline.device),
+            images,
+            pixels,
+            model.name,
+            "compress",
+        )
+        return self._pipeline.lanes.run(job)
+
+    @staticmethod
+    def _settled(
+        read: Sequence[_Read | ItemError],
+        contests: Sequence[tuple[Contest, int]],
+        call: Call,
+        plan: CompressPlan,
+    ) -> Iterator[Compressed | ItemError]:
+        started = time.monotonic()
+        rest = iter(contests)
+        for item in read:
+            if not isinstance(item, tuple):
+                yield item
+                continue
+            call.check()
+            contest, index = next(rest)
+            yield _compressed(contest.settle(index), *item, latents=plan.latents)
+        call.timings.entropy += time.monotonic() - started
+
+    def _observe(self, model: str, results: Sequence[Compressed | ItemError], call: Call) -> None:
+        series = self._pipeline.observe("compress", model, results, call.timings)
+        for item in results:
+            if isinstance(item, Compressed):
+                series.observe_stream(len(item.stream), math.prod(item.shape))
+
+
+def compress_batch(
+    codec: Codec, plan: CompressPlan, device: threading.Lock
+) -> Callable[[Sequence[Pixels], Batch], list[tuple[Contest, int]]]:
+    """What a lane does with images: gives each one's contest, and its number there.
+
+    The call settles it. The classical codecs' searches thus hold up nobody else's images.
+    """
+
+    def run(images: Sequence[Pixels], batch: Batch) -> list[tuple[Contest, int]]:
+        started = time.monotonic()
+        engine = BatchEngine(codec, plan.profile, device, batch)
+        contest = open_contest(engine, images, plan.demand, reconstruct=plan.reconstruct)
+        timings = batch.timings
+        timings.entropy += time.monotonic() - started - timings.queue - timings.transform
+        return [(contest, i) for i in range(len(images))]
+
+    return run
+
+
+def _answer_bytes(pixels: Pixels, codec: Codec, plan: CompressPlan) -> int:
+    size = (pixels.shape[0], pixels.shape[1])
+    num_symbols = math.prod(codec.latent_shape(size)) if plan.latents else 0
+    return pixels.size * plan.reconstruct + 2 * num_symbols
+
+
+def _compressed(
+    made: Made | QualityUnreachableError, pixels: Pixels, fitted: bool, *, latents: bool
+) -> Compressed | QualityUnreachableError:
+    if isinstance(made, QualityUnreachableError):
+        return made
+    return Compressed(
+        stream=made.stream,
+        shape=pixels.shape,
+        fitted=fitted,
+        codec=made.codec,
+        level=made.level,
+        mse=made.mse,
+        symbols=made.symbols if latents else None,
+        reconstruction=made.reconstruction,
+    )
