@@ -89,8 +89,8 @@ class FakeServer:
     items_to_refuse: int = 0
     """So many items over streams are refused once, as by a busy server."""
     peers: list[str] = field(default_factory=list)
-    broken: list[bool] = field(default_factory=list)
-    """Of each stream that is over, whether it was cut short, as by a client that is gone."""
+    streams_over: list[str] = field(default_factory=list)
+    """The methods of streams that are over, however they ended."""
     num_clean_ends: int = 0
     """How many streams ended because the client had no more to send."""
 
@@ -290,8 +290,7 @@ class Compression(pb_grpc.CompressionServiceServicer):
     def _stream(self, method, work, requests, context) -> Iterator:
         self.fake.begin(method, context)
         cut = self.fake.cut_streams_after.popleft() if self.fake.cut_streams_after else None
-        ended: list[bool] = []
-        context.add_callback(lambda: self.fake.broken.append(not ended))
+        context.add_callback(lambda: self.fake.streams_over.append(method))
         options, start, answered = None, 0, 0
         for request in requests:
             self.fake.requests.append(request)
@@ -308,7 +307,6 @@ class Compression(pb_grpc.CompressionServiceServicer):
             yield options, self._answer(work, items, options, start, context)
             start += len(items)
             answered += 1
-        ended.append(True)
         self.fake.num_clean_ends += 1
 
     def _check_size(self, items, context) -> None:
