@@ -12,7 +12,7 @@ ifneq ($(wildcard ../shared/data),)
 export KOMPAKT_DATA_DIR ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help setup demo test test-full lint format types proto proto-lint release-contract report build clean distclean
+.PHONY: help setup demo test test-full lint format types proto proto-lint release-contract report bench-serving bench-quick build clean distclean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -69,6 +69,13 @@ release-contract: proto-lint  ## Record the contract as released
 
 report: setup  ## Train or reuse both models and write the paper's comparison to report-out/
 	$(BIN)/kompakt report --out report-out --baseline-images 10000
+
+bench-serving: setup  ## Measure the service beside its floors and its peers, in about half an hour
+	$(BIN)/python -m benchmarks.serving
+	$(BIN)/python -m benchmarks.plot docs/serving.svg
+
+bench-quick: setup  ## Try the same in a minute, without peers; its figures mean nothing
+	$(BIN)/python -m benchmarks.serving --quick --only bare,unary,batch,stream,metrics
 
 build: setup  ## Build the wheel into dist/
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
