@@ -116,8 +116,9 @@ def measure_workers(plan: Plan) -> Block:
             name: partial(_on_service, service, _WORKERS_LOAD, cores=others)
             for name, service in (("workers1", one), ("workers2", two))
         }
-        for probe in probes.values():
-            probe(DIRECTIONS[0])  # until every worker is warm
+        for direction in DIRECTIONS:  # until every worker is warm
+            for probe in probes.values():
+                probe(direction)
         return _interleaved(plan, probes)
 
 

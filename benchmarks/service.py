@@ -55,6 +55,7 @@ class Service:
     def __enter__(self) -> Self:
         try:
             self._process.wait_until(self.is_healthy)
+            self._ask(images=1)  # what is loaded or compiled at the first call
         except BenchmarkError:
             self._process.stop()
             raise
@@ -84,16 +85,23 @@ class Service:
 
     def check(self, codec: Codec, images: int = 64) -> None:
         """Raise BenchmarkError unless it answers what the codec does."""
+        try:
+            check_answers(self._plan.work, codec, self._ask(images), images)
+        except ValueError as exc:
+            raise BenchmarkError(str(exc)) from exc
+
+    def _ask(self, images: int) -> dict[str, bytes]:
+        """Answers to the first request of each direction."""
+        answers = {}
         with grpc.insecure_channel(self.target) as channel:
-            answers = {}
             for direction, method in METHODS.items():
                 call: Unary = channel.unary_unary(f"/{SERVICE}/{method}")
                 request = read_requests(self._plan.requests(direction, images))[0]
-                answers[direction] = call(request, timeout=60)
-        try:
-            check_answers(self._plan.work, codec, answers, images)
-        except ValueError as exc:
-            raise BenchmarkError(str(exc)) from exc
+                try:
+                    answers[direction] = call(request, timeout=60)
+                except grpc.RpcError as exc:
+                    raise BenchmarkError(f"{method} failed: {exc}") from exc
+        return answers
 
     def measure(
         self, direction: str, load: Load, *, cores: Iterable[int] | None = None

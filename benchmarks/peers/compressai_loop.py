@@ -80,6 +80,7 @@ def images_per_second(
     function: Callable[[], object], images: int, seconds: float, warm_up: float
 ) -> float:
     """Repeat a function on so many images until the time is up."""
+    function()
     done, begin = 0, time.perf_counter() + warm_up
     while True:
         function()
