@@ -70,7 +70,7 @@ release-contract: proto-lint  ## Record the contract as released
 report: setup  ## Train or reuse both models and write the paper's comparison to report-out/
 	$(BIN)/kompakt report --out report-out --baseline-images 10000
 
-bench-serving: setup  ## Measure the service beside its floors and its peers, in about half an hour
+bench-serving: setup  ## Measure the service beside its floors and its peers, in a quarter of an hour
 	$(BIN)/python -m benchmarks.serving
 	$(BIN)/python -m benchmarks.plot docs/serving.svg
 

@@ -80,18 +80,23 @@ def measure_compressai(plan: Plan) -> Block:
     python = prepare_environment("compressai", _COMPRESSAI, parent=parent)
     images = plan.directory / "digits.npy"
     np.save(images, plan.work.digits[:64])
-    command = module(
-        "peers.compressai_loop",
-        *("--checkpoint", CHECKPOINT, "--images", images),
-        *plan.burst(),
-        python=python,
-    )
 
-    def compressai() -> dict[str, Sample]:
+    def compressai(batch: int) -> dict[str, Sample]:
+        command = module(
+            "peers.compressai_loop",
+            *("--checkpoint", CHECKPOINT, "--images", images, "--batch", batch),
+            *plan.burst(),
+            python=python,
+        )
         rates = run_for_json(command, {plan.cores.server}, environment={"PYTHONPATH": ""})
         return {direction: {"images_per_second": rate} for direction, rate in rates.items()}
 
-    return _interleaved(plan, {}, {"bare": partial(_bare, plan), "compressai": compressai})
+    wholes = {
+        "bare": partial(_bare, plan),
+        "compressai": partial(compressai, 64),
+        "compressai1": partial(compressai, 1),
+    }
+    return _interleaved(plan, {}, wholes)
 
 
 def measure_metrics(plan: Plan) -> Block:

@@ -46,6 +46,7 @@ RATIOS = {
     "stream_vs_bare": Ratio(block="service", above="stream64", below="bare", goal=">= 0.5"),
     "bare_images_per_s": Ratio(block="service", above="bare", goal=">= 25000"),
     "bare_vs_compressai": Ratio(block="compressai", above="bare", below="compressai", goal=">= 20"),
+    "bare_vs_compressai_alone": Ratio(block="compressai", above="bare", below="compressai1"),
     "workers2_vs_1": Ratio(block="workers", above="workers2", below="workers1", goal=">= 1.7"),
     "metrics_cost": Ratio(
         block="metrics", above="observed", below="unobserved", is_cost=True, goal="< 0.03"
