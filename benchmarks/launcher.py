@@ -6,6 +6,7 @@ adds to them is its own cost.
 """
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from google.protobuf.message import Message
 
 from kompakt.v1 import compression_pb2 as pb
 from kompakt_service import cli
-from kompakt_service.interceptors import ObservingInterceptor
+from kompakt_service.series import Notebook
 
 EMPTY_SERVICE = "kompakt.v1.Empty"
 
@@ -49,24 +50,27 @@ def _answer_empty(response: type[Message]) -> Callable[[Any, grpc.ServicerContex
     return answer
 
 
-def with_empty_methods(make_server: _MakeServer, *, observed: bool) -> _MakeServer:
-    """A ``grpc.server`` that adds the empty methods, and may leave out the observing."""
+def with_empty_methods(make_server: _MakeServer) -> _MakeServer:
+    """A ``grpc.server`` that adds the empty methods."""
 
-    def make(*args: Any, interceptors: Sequence[Any] = (), **kwargs: Any) -> grpc.Server:
-        kept = [i for i in interceptors if observed or not isinstance(i, ObservingInterceptor)]
-        server = make_server(*args, interceptors=kept, **kwargs)
+    def make(*args: Any, **kwargs: Any) -> grpc.Server:
+        server = make_server(*args, **kwargs)
         server.add_generic_rpc_handlers((empty_handlers(),))
         return server
 
     return make
 
 
-def silence_metrics() -> None:
-    """Make every metric of this process do nothing, to tell what they cost."""
+def stop_observing() -> None:
+    """Make every metric and log record of this process do nothing, to tell what they cost."""
+    logging.disable()
     for kind in (prometheus_client.Counter, prometheus_client.Gauge, prometheus_client.Histogram):
         for name in {"inc", "dec", "set", "observe"} & set(dir(kind)):
             setattr(kind, name, _do_nothing)
         setattr(kind, "labels", _return_self)  # noqa: B010 - mypy takes no assigned method
+    for name in ("watch", "count", "count_at_times"):
+        setattr(Notebook, name, _do_nothing)
+    setattr(Notebook, "series", _note_nothing)  # noqa: B010
 
 
 def _do_nothing(*_: object, **__: object) -> None:
@@ -77,6 +81,10 @@ def _return_self(metric: object, *_: object, **__: object) -> object:
     return metric
 
 
+def _note_nothing(*_: object) -> Callable[..., None]:
+    return _do_nothing
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve; what is not a flag of its own goes to ``kompakt serve``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.launcher", description=__doc__)
@@ -85,8 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     arguments, rest = parser.parse_known_args(argv)
     if arguments.unobserved:
-        silence_metrics()
-    grpc.server = with_empty_methods(grpc.server, observed=not arguments.unobserved)
+        stop_observing()
+    grpc.server = with_empty_methods(grpc.server)
     return cli.main(rest)
 
 
