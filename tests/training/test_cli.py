@@ -11,6 +11,7 @@ from kompakt_codec.checkpoint import Checkpoint
 from kompakt_codec.codec import Codec
 from kompakt_codec.models import ImageSpec
 from kompakt_training import cli, loop
+from kompakt_training.settings import ExportSettings, Settings, command_line
 from tests.training.helpers import TINY, digits, write_pngs, write_published
 
 TINY_FLAGS = {
@@ -304,3 +305,20 @@ def test_a_hyperprior_run_serves_other_sizes(tmp_path, folder):
     image = digits(4).reshape(16, 16, 1)
     [back] = codec.decompress(codec.compress([image], level=2))
     assert back.shape == image.shape
+
+
+@pytest.mark.parametrize(
+    ("mirror", "crop", "word"),
+    [(True, 8, ""), (False, 8, "--no-mirror"), (True, None, "--mirror"), (False, None, "")],
+)
+def test_the_command_says_how_images_are_seen_where_it_is_unusual(mirror, crop, word):
+    settings = Settings.from_recipe("ae", mirror=mirror)
+    line = command_line(settings, ExportSettings(name="mine-ae"), dataset="folder:mine", crop=crop)
+    assert [w for w in line.split() if "mirror" in w] == [word] * bool(word)
+
+
+def test_a_run_goes_on_only_with_images_seen_as_before(folder, capsys):
+    assert train(folder, "--out", "run", "--epochs", "1") == 0
+    assert train(folder, "--out", "run", "--epochs", "1", "--mirror") == 1
+    assert "another --mirror: give the same settings" in capsys.readouterr().err
+    assert train(folder, "--out", "run", "--epochs", "1", "--mirror", "--no-resume") == 0

@@ -27,6 +27,7 @@ from kompakt_training.settings import (
     Settings,
     command_line,
     default_name,
+    mirrored_by_default,
 )
 from kompakt_training.state import STATE_FILE, load_state, weights_hash
 from kompakt_training.terminal import Parser, run_command
@@ -93,7 +94,9 @@ def _parser() -> Parser:
     recipe.add_argument("--learning-rate", type=float, metavar="RATE", help="its peak")
     recipe.add_argument("--seed", type=int, default=DEFAULT_SEED, metavar="N")
     recipe.add_argument(
-        "--mirror", action="store_true", help="half of the images are seen mirrored, left to right"
+        "--mirror",
+        action=argparse.BooleanOptionalAction,
+        help="half of the images are seen mirrored, left to right (default: where they are tiles)",
     )
     for name, text in _CONFIG_FLAGS.items():
         recipe.add_argument(f"--{name}", type=int, metavar="N", help=text)
@@ -144,6 +147,8 @@ def _train(parser: Parser, args: argparse.Namespace) -> None:
 def _run(parser: Parser, args: argparse.Namespace, images: ImageSet) -> Run:
     if args.model in CONDITIONAL and args.classes is None and images.labels.names:
         args.classes = len(images.labels.names)
+    if args.mirror is None:
+        args.mirror = mirrored_by_default(images.crop)
     init = None if args.init is None else load_state(args.init / STATE_FILE)
     settings = _settings(parser, args, args.model or default_model(images.spec))
     if init is not None:
@@ -198,7 +203,7 @@ def _settings(parser: Parser, args: argparse.Namespace, model: str) -> Settings:
             batch_size=args.batch_size,
             learning_rate=args.learning_rate,
             seed=args.seed,
-            mirror=args.mirror,
+            mirror=bool(args.mirror),
         )
     except ValueError as exc:
         parser.error(str(exc))

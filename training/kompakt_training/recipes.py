@@ -67,7 +67,7 @@ RECIPES: dict[str, Recipe] = {
             "groups": 4,
             "levels": 13,
         },
-        epochs=35,
+        epochs=45,
         batch_size=64,
         learning_rate=3e-3,
         rate_distortion=True,

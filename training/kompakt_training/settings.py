@@ -110,6 +110,11 @@ def default_name(dataset: str, model: str) -> str:
     return f"{words[:48] or 'images'}-{model}"
 
 
+def mirrored_by_default(crop: int | None) -> bool:
+    """Tiles of larger pictures are seen mirrored too, whole images (digits, icons) are not."""
+    return crop is not None
+
+
 def command_line(
     settings: Settings,
     export: ExportSettings,
@@ -130,7 +135,8 @@ def command_line(
     for key, value in settings.flat().items():
         if key not in ("mirror", "init") and value != defaults[key]:
             words += [flag(key), str(value)]
-    words += ["--mirror"] * settings.mirror
+    if settings.mirror != mirrored_by_default(crop):
+        words.append("--mirror" if settings.mirror else "--no-mirror")
     if export.name != default_name(dataset, settings.model):
         words += ["--name", export.name]
     if export.step_scale != DEFAULT_STEP_SCALE:
