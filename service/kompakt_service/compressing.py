@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from kompakt.v1 import compression_pb2 as pb
 from kompakt_codec.codec import Codec
 from kompakt_codec.entropy import Symbols
+from kompakt_codec.errors import CodecError
 from kompakt_codec.images import Pixels
 from kompakt_codec.quality import Contest, Made, QualityUnreachableError, open_contest
-from kompakt_service.call import Call, attempt
+from kompakt_service.call import Call
 from kompakt_service.device import BatchEngine
 from kompakt_service.errors import ItemError
 from kompakt_service.lanes import Batch, Job
 from kompakt_service.messages import check_level, read_image
+from kompakt_service.metrics import OperationSeries
 from kompakt_service.pipeline import Pipeline
 from kompakt_service.plans import CompressPlan
 from kompakt_service.store import LoadedModel
@@ -53,12 +55,14 @@ class Compressor:
 
         Raises CallError QUEUE_FULL.
         """
+        if self._pipeline.lanes.is_free():
+            return
         header = model.codec.header
         pixels = header.height * header.width * len(images)
         if not model.codec.sizes.is_one:
             raws = (image.raw for image in images)
             pixels = max(pixels, sum(raw.height * raw.width for raw in raws))
-        self._pipeline.lanes.admit(call, "compress", model.name, pixels)
+        self._pipeline.lanes.admit(call, self._pipeline.series("compress", model), pixels)
 
     def compress(
         self, images: Sequence[pb.Image], model: LoadedModel, call: Call, plan: CompressPlan
@@ -69,33 +73,41 @@ class Compressor:
         ServiceError for a level that the model does not have.
         """
         check_level(plan.demand, model.codec.levels)
+        series = self._pipeline.series("compress", model)
         results: list[Compressed | ItemError] = []
         answer_bytes = 0
         for read in self._read(images, model.codec, call, plan):
             sound = [item[0] for item in read if isinstance(item, tuple)]
-            answer_bytes += sum(_answer_bytes(pixels, model.codec, plan) for pixels in sound)
-            self._pipeline.check_answer(answer_bytes)
-            contests = self._contests(sound, model, call, plan) if sound else []
+            if plan.reconstruct or plan.latents:
+                answer_bytes += sum(_answer_bytes(pixels, model.codec, plan) for pixels in sound)
+                self._pipeline.check_answer(answer_bytes)
+            contests = self._contests(sound, model, call, plan, series) if sound else []
             results += self._settled(read, contests, call, plan)
-        self._observe(model.name, results, call)
+        self._pipeline.observe(series, call.timings)
+        self._pipeline.count("compress", model.name, results)
+        for item in results:
+            if isinstance(item, Compressed):
+                series.observe_stream(len(item.stream), math.prod(item.shape))
         return results
 
     def _read(
         self, images: Sequence[pb.Image], codec: Codec, call: Call, plan: CompressPlan
     ) -> Iterator[list[_Read | ItemError]]:
         """Images' pixels, in parts that bound the memory of a request's, and fit a batch."""
-        lanes = self._pipeline.lanes
+        lanes, limits = self._pipeline.lanes, self._pipeline.limits
         part: list[_Read | ItemError] = []
         num_bytes = num_pixels = 0
         started = time.monotonic()
         for image in images:
-            part += attempt(
-                lambda one: read_image(one, codec, plan.fit, self._pipeline.limits), [image], call
-            )
-            if isinstance(part[-1], tuple):
-                pixels = part[-1][0]
-                num_bytes += pixels.size
-                num_pixels += pixels.shape[0] * pixels.shape[1]
+            call.check()
+            try:
+                read = read_image(image, codec, plan.fit, limits)
+            except CodecError as exc:
+                part.append(exc)
+            else:
+                part.append(read)
+                num_bytes += read[0].size
+                num_pixels += read[0].shape[0] * read[0].shape[1]
             if (
                 num_bytes >= _PART_BYTES
                 or num_pixels >= lanes.max_batch_pixels
@@ -110,18 +122,22 @@ class Compressor:
             yield part
 
     def _contests(
-        self, images: Sequence[Pixels], model: LoadedModel, call: Call, plan: CompressPlan
+        self,
+        images: Sequence[Pixels],
+        model: LoadedModel,
+        call: Call,
+        plan: CompressPlan,
+        series: OperationSeries,
     ) -> Sequence[tuple[Contest, int]]:
         """The part of the work that is shared with other calls."""
         pixels = sum(image.shape[0] * image.shape[1] for image in images)
         job = Job(
             call,
+            series,
             (model, plan, (pixels // len(images)).bit_length()),
             compress_batch(model.codec, plan, self._pipeline.device),
             images,
             pixels,
-            model.name,
-            "compress",
         )
         return self._pipeline.lanes.run(job)
 
@@ -142,12 +158,6 @@ class Compressor:
             contest, index = next(rest)
             yield _compressed(contest.settle(index), *item, latents=plan.latents)
         call.timings.entropy += time.monotonic() - started
-
-    def _observe(self, model: str, results: Sequence[Compressed | ItemError], call: Call) -> None:
-        series = self._pipeline.observe("compress", model, results, call.timings)
-        for item in results:
-            if isinstance(item, Compressed):
-                series.observe_stream(len(item.stream), math.prod(item.shape))
 
 
 def compress_batch(

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from kompakt_service.call import Call, attempt
 from kompakt_service.device import BatchEngine
 from kompakt_service.errors import ItemError
 from kompakt_service.lanes import Batch, Job
+from kompakt_service.metrics import OperationSeries
 from kompakt_service.pipeline import Pipeline
 from kompakt_service.plans import DecompressPlan
 from kompakt_service.store import LoadedModel
@@ -59,31 +60,34 @@ class Decompressor:
         """
         is_named = plan.model or plan.profile is Profile.EMBEDDED
         named = self._pipeline.store.get(plan.model) if is_named else None
-        parsed = attempt(lambda stream: self._parse(stream, named, plan.profile), streams, call)
-        done: list[Any] = list(parsed)
-        groups: dict[LoadedModel, list[int]] = {}
-        for i, item in enumerate(parsed):
-            if isinstance(item, tuple):
-                groups.setdefault(item[0], []).append(i)
-                done[i] = item[1]
-        self._pipeline.count("decompress", named.name if named else "", done)
-        self._pipeline.check_answer(
-            sum(_num_samples(m.codec, done[i]) for m, members in groups.items() for i in members)
+        done: list[Any] = attempt(
+            lambda stream: self._parse(stream, named, plan.profile), streams, call
         )
+        groups: dict[LoadedModel, _Group] = {}
+        answer_bytes = 0
+        for i, item in enumerate(done):
+            if isinstance(item, tuple):
+                model, frame = item
+                # As far as the frame says it truly; one that lies will be refused.
+                pixels = model.codec.num_pixels(frame)
+                answer_bytes += pixels * model.codec.header.channels
+                groups.setdefault(model, _Group()).add(i, frame, pixels)
+            else:
+                self._pipeline.count_failure("decompress", named.name if named else "", item)
+        self._pipeline.check_answer(answer_bytes)
         if admit:
-            self._admit(groups, done, call)
-        for model, members in groups.items():
-            results = self._decompress_group(model, [done[i] for i in members], call, plan)
-            for i, result in zip(members, results, strict=True):
+            for model, group in groups.items():
+                self._pipeline.lanes.admit(
+                    call, self._pipeline.series("decompress", model), sum(group.pixels)
+                )
+        for model, group in groups.items():
+            own = call if len(groups) == 1 else Call(call.deadline, call.is_wanted, call.caller)
+            results = self._decompress_group(model, group, own, plan)
+            if own is not call:
+                call.timings.add(own.timings)
+            for i, result in zip(group.members, results, strict=True):
                 done[i] = result
         return done
-
-    def _admit(
-        self, groups: Mapping[LoadedModel, list[int]], frames: Sequence[Any], call: Call
-    ) -> None:
-        for model, members in groups.items():
-            pixels = sum(model.codec.num_pixels(frames[i]) for i in members)
-            self._pipeline.lanes.admit(call, "decompress", model.name, pixels)
 
     def _parse(
         self, stream: pb.CompressedImage, named: LoadedModel | None, profile: Profile
@@ -95,58 +99,57 @@ class Decompressor:
         return named or self._pipeline.store.by_fingerprint(frame.fingerprint_prefix or b""), frame
 
     def _decompress_group(
-        self, model: LoadedModel, frames: Sequence[Frame], call: Call, plan: DecompressPlan
+        self, model: LoadedModel, group: "_Group", call: Call, plan: DecompressPlan
     ) -> Sequence[Decompressed | ItemError]:
         """Decompress the frames of one model."""
-        own = Call(call.deadline, call.is_wanted, call.caller)
-        decoded = self._decoded(model, frames, own)
+        series = self._pipeline.series("decompress", model)
+        decoded = self._decoded(model, group, call, series)
         started = time.monotonic()
         results = attempt(
-            lambda item: _decompressed(item, plan.file_format, model.name), decoded, own
+            lambda item: _decompressed(item, plan.file_format, model.name), decoded, call
         )
-        own.timings.image += time.monotonic() - started
-        self._pipeline.observe("decompress", model.name, results, own.timings)
-        call.timings.add(own.timings)
+        call.timings.image += time.monotonic() - started
+        self._pipeline.observe(series, call.timings)
+        self._pipeline.count("decompress", model.name, results)
         return results
 
     def _decoded(
-        self, model: LoadedModel, frames: Sequence[Frame], call: Call
+        self, model: LoadedModel, group: "_Group", call: Call, series: OperationSeries
     ) -> list[Decoded | ItemError]:
         """Classical frames here, those of the model on the lanes, in parts that fit a batch."""
+        frames = group.frames
         done: list[Any] = [None] * len(frames)
-        of_model = [i for i, frame in enumerate(frames) if not frame.is_classical]
-        if len(of_model) < len(frames):
+        classical = [i for i, frame in enumerate(frames) if frame.is_classical]
+        if classical:
             started = time.monotonic()
-            classical = [i for i, frame in enumerate(frames) if frame.is_classical]
             made = attempt(lambda i: model.codec.decode_classical(frames[i]), classical, call)
             for i, item in zip(classical, made, strict=True):
                 done[i] = item
             call.timings.entropy += time.monotonic() - started
-        for part, pixels in self._parts(model.codec, frames, of_model):
+        for part, pixels in self._parts(group):
             job = Job(
                 call,
-                (model, "decompress", (pixels // len(part)).bit_length()),
+                series,
+                (model, series, (pixels // len(part)).bit_length()),
                 decode_batch(model.codec, self._pipeline.device),
                 [frames[i] for i in part],
                 pixels,
-                model.name,
-                "decompress",
             )
             for i, item in zip(part, self._pipeline.lanes.run(job), strict=True):
                 done[i] = item
         return done
 
-    def _parts(
-        self, codec: Codec, frames: Sequence[Frame], members: Sequence[int]
-    ) -> Iterator[tuple[list[int], int]]:
-        """Positions of frames that fit a batch, and their pixels."""
+    def _parts(self, group: "_Group") -> Iterator[tuple[list[int], int]]:
+        """Positions of the frames that hold symbols, as many as fit a batch, and their pixels."""
+        lanes = self._pipeline.lanes
         part: list[int] = []
         pixels = 0
-        for i in members:
-            more = codec.num_pixels(frames[i])
+        for i, frame in enumerate(group.frames):
+            if frame.is_classical:
+                continue
+            more = group.pixels[i]
             if part and (
-                len(part) == self._pipeline.lanes.max_batch_images
-                or pixels + more > self._pipeline.lanes.max_batch_pixels
+                len(part) == lanes.max_batch_images or pixels + more > lanes.max_batch_pixels
             ):
                 yield part, pixels
                 part, pixels = [], 0
@@ -154,6 +157,22 @@ class Decompressor:
             pixels += more
         if part:
             yield part, pixels
+
+
+class _Group:
+    """The frames of one model."""
+
+    def __init__(self) -> None:
+        self.members: list[int] = []
+        """Their positions in the request."""
+        self.frames: list[Frame] = []
+        self.pixels: list[int] = []
+
+    def add(self, member: int, frame: Frame, pixels: int) -> None:
+        """Add a frame."""
+        self.members.append(member)
+        self.frames.append(frame)
+        self.pixels.append(pixels)
 
 
 def decode_batch(
@@ -182,11 +201,6 @@ def _synthesised(
         for i, full in zip(sound, images, strict=True):
             done[i] = crop_pixels(full, codec.size_of(frames[i])), codec.header.name
     return done
-
-
-def _num_samples(codec: Codec, frame: Frame) -> int:
-    """Of a frame's image, as far as the frame says so truly; one that lies will be refused."""
-    return codec.num_pixels(frame) * codec.header.channels
 
 
 def _decompressed(

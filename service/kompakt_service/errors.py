@@ -60,6 +60,9 @@ class CallError(ServiceError):
 ItemError = CodecError | ServiceError
 """Why one item of a call failed."""
 
+ITEM_ERRORS = (CodecError, ServiceError)
+"""The same for isinstance, which is quicker with a tuple."""
+
 
 def to_status(error: CodecError | ServiceError) -> status_pb2.Status:
     """The google.rpc.Status of an error, with ErrorInfo and what else helps the caller."""

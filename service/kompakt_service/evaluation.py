@@ -141,12 +141,11 @@ class Evaluator:
     ) -> tuple[pb.Measurement, Pixels]:
         job = Job(
             call,
+            self._pipeline.series("evaluate", model),
             object(),  # equal to no other: the times are those of a lone image
             lambda images, batch: [_coded(self._pipeline.device, model, images[0], profile, batch)],
             [pixels],
             pixels.shape[0] * pixels.shape[1],
-            model.name,
-            "evaluate",
         )
         [coded] = self._pipeline.lanes.run(job)
         measurement = _measurement(

@@ -8,7 +8,6 @@ and hands the lane to the next in turn, whose job begins the next batch.
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
 import time
@@ -20,7 +19,7 @@ from kompakt_service.call import Call, Timings
 from kompakt_service.errors import CallError
 from kompakt_service.fairness import FairQueue
 from kompakt_service.load import Load
-from kompakt_service.metrics import Metrics
+from kompakt_service.metrics import Metrics, OperationSeries
 
 _MAX_YIELDS = 16
 
@@ -46,14 +45,14 @@ class Job:
     """A part of a call: the items of one batch at most."""
 
     call: Call
+    series: OperationSeries
+    """Of the operation: what its batches are counted and its speed is measured under."""
     key: Hashable
     """Jobs of equal keys are computed together, by the ``run`` of any of them."""
     run: Callable[[Items, Batch], Items]
     """Items to as many results."""
     items: Items
     pixels: int
-    model: str
-    operation: str
     seconds: float = 0.0
     enqueued: float = 0.0
     gate: threading.Lock | None = None
@@ -66,11 +65,6 @@ class Job:
     def caller(self) -> str:
         """Whose turn it takes."""
         return self.call.caller
-
-    @property
-    def kind(self) -> str:
-        """What it takes as long as."""
-        return f"{self.operation} {self.model}"
 
 
 class Lanes:
@@ -88,7 +82,6 @@ class Lanes:
         self.max_batch_images = max_batch_images
         self.max_batch_pixels = max_batch_pixels
         self._max_queue_seconds = max_queue_seconds
-        self._metrics = metrics
         # At every release of the lock: as long as a lane is free, nothing waits.
         self._free = num_lanes
         self._queue: FairQueue[Job] = FairQueue()
@@ -98,7 +91,11 @@ class Lanes:
         self._lock = threading.Lock()
         metrics.notebook.watch(metrics.queue_pixels, lambda: self._pixels)
 
-    def admit(self, call: Call, operation: str, model: str, pixels: int) -> None:
+    def is_free(self) -> bool:
+        """Whether a job would be run at once."""
+        return self._free > 0
+
+    def admit(self, call: Call, series: OperationSeries, pixels: int) -> None:
         """Refuse a call that would wait for too long, before any work is done for it.
 
         Raises CallError QUEUE_FULL, with the time in which the queue will have drained, if that is
@@ -108,7 +105,7 @@ class Lanes:
         with self._lock:
             if self._free:
                 return
-            seconds = self._load.seconds(f"{operation} {model}", pixels)
+            seconds = self._load.seconds(series, pixels)
             wait = self._load.wait(call.caller, seconds)
         if wait > self._max_queue_seconds:
             raise queue_full("the queue is full", wait)
@@ -124,7 +121,7 @@ class Lanes:
         with self._lock:
             if self._closed:
                 raise CallError("SHUTTING_DOWN", "the server is shutting down")
-            job.seconds = self._load.seconds(job.kind, job.pixels)
+            job.seconds = self._load.seconds(job.series, job.pixels)
             self._pixels += job.pixels
             if self._free:
                 self._free -= 1
@@ -159,7 +156,7 @@ class Lanes:
             computed = self._compute(batch)
         finally:
             with self._lock:
-                self._load.end(begun, seconds, job.kind, computed)
+                self._load.end(begun, seconds, job.series, computed)
                 self._pixels -= sum(one.pixels for one in batch)
                 following = self._next()
             if following is not None and following.gate is not None:
@@ -231,12 +228,14 @@ class Lanes:
     def _hand_out(
         self, jobs: Sequence[Job], results: Items, timings: Timings, started: float
     ) -> None:
-        rest = iter(results)
+        start = 0
         for job in jobs:
-            job.results = list(itertools.islice(rest, len(job.items)))
+            end = start + len(job.items)
+            job.results = results[start:end]
+            start = end
             job.call.timings.add(timings)
             job.call.timings.queue += started - job.enqueued
-        self._metrics.operation(jobs[0].operation, jobs[0].model).batch_images(len(results))
+        jobs[0].series.batch_images(len(results))
 
 
 def queue_full(why: str, wait: float) -> CallError:

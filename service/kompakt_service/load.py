@@ -1,6 +1,7 @@
 """How long what waits will take, judged by how long the like of it took."""
 
 import time
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 _FORGET = 0.9
@@ -24,14 +25,14 @@ class Load:
     """
 
     def __init__(self) -> None:
-        self._paces: dict[str, _Pace] = {}
+        self._paces: dict[Hashable, _Pace] = {}
         self._active = 0
         self._shared = 0.0
         self._since = 0.0
         self._queued: dict[str, float] = {}
         self._running = 0.0
 
-    def seconds(self, kind: str, pixels: int) -> float:
+    def seconds(self, kind: Hashable, pixels: int) -> float:
         """What so many pixels will take of an operation; 0 as long as none was measured."""
         pace = self._paces.get(kind)
         return pixels * pace.seconds / pace.pixels if pace else 0.0
@@ -63,7 +64,7 @@ class Load:
         self._running += seconds
         return self._shared
 
-    def end(self, begun: float, seconds: float, kind: str, pixels: int) -> None:
+    def end(self, begun: float, seconds: float, kind: Hashable, pixels: int) -> None:
         """A batch has ended. One of no pixels was not computed, and tells nothing."""
         self._advance()
         self._active -= 1

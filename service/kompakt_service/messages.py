@@ -122,6 +122,9 @@ def read_image(image: pb.Image, codec: Codec, fit: Fit, limits: ImageLimits) -> 
     Raises CodecError.
     """
     pixels, flattened = decode_source(image, limits, fit)
+    header = codec.header
+    if pixels.shape == (header.height, header.width, header.channels):
+        return pixels, flattened
     try:
         pixels, fitted = fit_to_codec(pixels, codec, fit)
     except WrongSizeError as exc:

@@ -20,7 +20,7 @@ BATCH_BUCKETS = tuple(2.0**i for i in range(13))
 RATIO_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class OperationSeries:
     """What is noted of an operation with a model."""
 
@@ -33,7 +33,6 @@ class OperationSeries:
     stream_bytes: Note
     stream_size: Note
     ratio: Note
-    ok: Note
 
     def observe_stream(self, stream_bytes: int, pixel_bytes: int) -> None:
         """Note one compressed image."""
@@ -43,7 +42,7 @@ class OperationSeries:
         self.ratio(stream_bytes / pixel_bytes)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class RpcSeries:
     """What is noted of a method's calls."""
 
@@ -158,7 +157,7 @@ class Metrics:
         self.model_info.labels(header.name, header.architecture, header.fingerprint).set(1)
 
     def operation(self, operation: str, model: str) -> OperationSeries:
-        """The series of an operation ("compress" or "decompress") with a model."""
+        """The series of an operation ("compress", "decompress" or "evaluate") with a model."""
         key = operation, model
         found = self._operations.get(key)
         if found is None:
@@ -172,7 +171,6 @@ class Metrics:
         notes = [note(self.stage, stage, operation, model) for stage in stages]
         notes.append(note(self.batch_images, model, operation))
         notes += [note(metric, model) for metric in of_model]
-        notes.append(note(self.images, operation, model, "OK"))
         return OperationSeries(*notes)
 
     def rpc(self, grpc_type: str, service: str, method: str) -> RpcSeries:

@@ -1,15 +1,14 @@
 """What compressing and decompressing share: models, limits, lanes, and what is counted."""
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from kompakt_codec.errors import CodecError
 from kompakt_codec.images import ImageLimits
 from kompakt_service.call import Timings
-from kompakt_service.errors import CallError, ServiceError
+from kompakt_service.errors import ITEM_ERRORS, CallError, ItemError
 from kompakt_service.lanes import Lanes
 from kompakt_service.metrics import Metrics, OperationSeries
-from kompakt_service.store import ModelStore
+from kompakt_service.store import LoadedModel, ModelStore
 
 
 class Pipeline:
@@ -45,26 +44,28 @@ class Pipeline:
                 f"{self._max_answer_bytes} a message: split the request",
             )
 
-    def count(self, operation: str, model: str, results: Iterable[object]) -> int:
-        """Count the items that failed by their reason; returns how many did."""
-        num_failed = 0
-        for item in results:
-            if isinstance(item, CodecError | ServiceError):
-                note = self._metrics.notebook.series
-                note(self._metrics.images, operation, model, item.reason)(1)
-                num_failed += 1
-        return num_failed
+    def series(self, operation: str, model: LoadedModel) -> OperationSeries:
+        """What is counted of an operation with a model."""
+        return self._metrics.operation(operation, model.name)
 
-    def observe(
-        self, operation: str, model: str, results: Sequence[object], timings: Timings
-    ) -> OperationSeries:
-        """Count items by their outcome, and where the time went."""
-        series = self._metrics.operation(operation, model)
+    def count_failure(self, operation: str, model: str, error: ItemError) -> None:
+        """Count an item that failed, by its reason."""
+        self._metrics.notebook.series(self._metrics.images, operation, model, error.reason)(1)
+
+    def count(self, operation: str, model: str, results: Sequence[object]) -> None:
+        """Count items by their outcome."""
+        num_done = 0
+        for item in results:
+            if isinstance(item, ITEM_ERRORS):
+                self.count_failure(operation, model, item)
+            else:
+                num_done += 1
+        if num_done:
+            self._metrics.notebook.series(self._metrics.images, operation, model, "OK")(num_done)
+
+    def observe(self, series: OperationSeries, timings: Timings) -> None:
+        """Count where the time of a call went."""
         series.image(timings.image)
         series.queue(timings.queue)
         series.transform(timings.transform)
         series.entropy(timings.entropy)
-        num_failed = self.count(operation, model, results)
-        if len(results) > num_failed:
-            series.ok(len(results) - num_failed)
-        return series

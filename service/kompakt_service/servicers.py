@@ -11,7 +11,6 @@ import grpc
 
 from kompakt.v1 import compression_pb2 as pb
 from kompakt.v1 import compression_pb2_grpc as pb_grpc
-from kompakt_codec.errors import CodecError
 from kompakt_codec.images import IMAGE_FORMATS
 from kompakt_service import messages
 from kompakt_service.answers import (
@@ -23,7 +22,7 @@ from kompakt_service.answers import (
 from kompakt_service.call import Call, attempt
 from kompakt_service.compressing import Compressor
 from kompakt_service.decoding import Decompressor
-from kompakt_service.errors import ItemError, ServiceError, to_status
+from kompakt_service.errors import ITEM_ERRORS, ItemError, ServiceError, to_status
 from kompakt_service.evaluation import Evaluator, Plan, Pool
 from kompakt_service.pipeline import Pipeline
 from kompakt_service.plans import CompressPlan, DecompressPlan, Plans
@@ -210,7 +209,7 @@ class ModelServicer(pb_grpc.ModelServiceServicer):
 
 def _raise_single(results: list[_Item | ItemError]) -> list[_Item | ItemError]:
     """A request of one item fails as a call, with that item's error."""
-    if len(results) == 1 and isinstance(results[0], CodecError | ServiceError):
+    if len(results) == 1 and isinstance(results[0], ITEM_ERRORS):
         raise results[0]
     return results
 
@@ -233,7 +232,7 @@ def _add_results(
 ) -> None:
     """Append items to an answer's results, errors as their status."""
     for index, item in enumerate(items, first):
-        if isinstance(item, CodecError | ServiceError):
+        if isinstance(item, ITEM_ERRORS):
             results.add(index=index, status=to_status(item))
         else:
             add(item, index, results)
