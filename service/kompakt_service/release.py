@@ -1,6 +1,5 @@
 """Memory of unloaded models, given back as soon as no call uses them."""
 
-import gc
 import queue
 import threading
 import time
@@ -36,7 +35,6 @@ class MemoryKeeper:
     def _run(self) -> None:
         while self._unused.get():
             time.sleep(_SETTLE_SECONDS)
-            gc.collect()  # some models refer to themselves
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             return_free_blocks()

@@ -6,7 +6,7 @@ import argparse
 
 from kompakt_client._client import Client
 from kompakt_client.cli._connect import connect
-from kompakt_client.cli._output import Row, print_rows
+from kompakt_client.cli._output import Row, row_printer
 
 _COLUMNS = ("change", "model", "is_current")
 
@@ -15,9 +15,11 @@ def run(args: argparse.Namespace) -> int:
     """Make the change, print what came of it, and return the exit status."""
     with connect(args) as client:
         rows = _unload(client, args) if args.change == "unload" else [_change(client, args)]
-    if not print_rows(args, _COLUMNS, rows):
+    with row_printer(args, _COLUMNS) as print_row:
         for row in rows:
-            print(_sentence(row))
+            print_row(row)
+            if not (args.json or args.csv):
+                print(_sentence(row))
     return 0
 
 
