@@ -8,7 +8,7 @@ from tests.service.conftest import start_server
 from tests.service.live import Traffic, change_under_traffic, make_versions
 from tests.support import make_checkpoint
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.timeout(1800)]
 
 
 def test_ten_thousand_calls_never_fail(tmp_path: Path):

@@ -1,7 +1,6 @@
 """Models are loaded, promoted, rolled back and unloaded while calls go on."""
 
 import gc
-import math
 import os
 import shutil
 import threading
@@ -21,7 +20,6 @@ from kompakt_client.cli import main
 from kompakt_codec.checkpoint import Checkpoint
 from kompakt_codec.codec import Codec
 from kompakt_codec.errors import CheckpointError
-from kompakt_service.call import Call
 from kompakt_service.models_servicer import _is_local
 from kompakt_service.self_test import self_test
 from kompakt_service.server import Server
@@ -58,10 +56,6 @@ def server(serve, directory: Path) -> Server:
 def client(server: Server):
     with Client(f"127.0.0.1:{server.port}") as client:
         yield client
-
-
-def forever() -> Call:
-    return Call(math.inf, lambda: True)
 
 
 def eventually(condition, seconds: float = 30) -> bool:
