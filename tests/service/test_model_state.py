@@ -2,23 +2,30 @@
 
 import json
 import math
+import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import grpc
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kompakt.v1 import compression_pb2 as pb
+from kompakt.v1 import compression_pb2_grpc as pb_grpc
 from kompakt_client import Client, DeadlineExceededError, ModelChangeError
 from kompakt_codec.errors import CheckpointError
 from kompakt_service.call import Call
 from kompakt_service.errors import CallError
 from kompakt_service.state import SharedState
 from kompakt_service.store import ModelStore
+from tests.service.support import metrics_page, raw, value
 from tests.service.test_command import start_process
+from tests.service.test_workers import Group
 from tests.support import make_checkpoint
 
 FOREVER = Call(math.inf, lambda: True)
@@ -214,3 +221,33 @@ def test_a_process_that_was_killed_is_not_waited_for(serve, directory, state_fil
         process.kill()
         process.communicate(timeout=20)
         assert here.promote_model(second.reference).is_current
+
+
+def fingerprints(channels: Iterable[grpc.Channel], pixels: np.ndarray) -> set[str]:
+    """Of what each worker compresses with."""
+    request = pb.CompressRequest(images=[raw(pixels)])
+    stubs = [pb_grpc.CompressionServiceStub(channel) for channel in channels]
+    return {stub.Compress(request).fingerprint for stub in stubs}
+
+
+def test_the_workers_of_a_server_change_together(directory, digits):
+    group = Group(directory, "--admin", "local")
+    channels, _ = group.channel_to_each(digits[0])
+    with Client(f"127.0.0.1:{group.port}") as client:
+        second = client.load_model("next/a1.safetensors")
+        for channel in channels.values():
+            pb_grpc.ModelServiceStub(channel).GetModel(pb.GetModelRequest(name=second.reference))
+        client.promote_model(second.reference)
+    assert fingerprints(channels.values(), digits[0]) == {second.fingerprint}
+    page = metrics_page(group)
+    assert value(page, "kompakt_model_info", version=second.version, current="true") == 1
+    assert value(page, "kompakt_model_info") == 2
+
+    since = group.count()
+    os.kill(group.pids[0], signal.SIGKILL)
+    group.wait_for("worker serving", since, worker=0)
+    channels, _ = group.channel_to_each(digits[0])
+    assert fingerprints(channels.values(), digits[0]) == {second.fingerprint}
+
+    group.process.send_signal(signal.SIGTERM)
+    assert group.wait() == 0
