@@ -36,11 +36,16 @@ def several_domains() -> list[np.ndarray]:
 
 
 def make_checkpoint(
-    architecture: str, *, seed: int = 0, spec: ImageSpec = DIGIT, name: str | None = None
+    architecture: str,
+    *,
+    seed: int = 0,
+    spec: ImageSpec = DIGIT,
+    name: str | None = None,
+    width: int = 4,
 ) -> Checkpoint:
     """An untrained model with bell-shaped tables: everything works, nothing looks good."""
     torch.manual_seed(seed)
-    config = {"width": 4, "latents": 12}
+    config = {"width": width, "latents": 12}
     model = build_model(architecture, spec, config).eval()
     rng = np.random.default_rng(seed)
     counts = [rng.integers(1, 1000, 5) for _ in range(12)]

@@ -137,6 +137,29 @@ class AsyncClient(BaseClient):
         """Return one loaded model; default, the server's default model."""
         return await self._run(_plans.model(self._settings, name, timeout))
 
+    async def load_model(
+        self, path: str, *, promote: bool = False, timeout: float | None = None
+    ) -> ModelInfo:
+        """Load a checkpoint on the server; see `Client.load_model`."""
+        plan = _plans.load_model(self._settings, path, promote=promote, timeout=timeout)
+        return await self._run(plan)
+
+    async def unload_model(
+        self, model: str, *, all_versions: bool = False, timeout: float | None = None
+    ) -> tuple[str, ...]:
+        """Unload a version or a model; see `Client.unload_model`."""
+        return await self._run(
+            _plans.unload_model(self._settings, model, all_versions=all_versions, timeout=timeout)
+        )
+
+    async def promote_model(self, model: str, *, timeout: float | None = None) -> ModelInfo:
+        """Make a version the current one; see `Client.promote_model`."""
+        return await self._run(_plans.promote_model(self._settings, model, timeout))
+
+    async def rollback_model(self, name: str, *, timeout: float | None = None) -> ModelInfo:
+        """Make the version before current; see `Client.rollback_model`."""
+        return await self._run(_plans.rollback_model(self._settings, name, timeout))
+
     async def server_info(self, *, timeout: float | None = None) -> ServerInfo:
         """Return the server's version and limits."""
         return await self._run(_plans.server_info(self._settings, timeout))

@@ -11,7 +11,11 @@ from typing import Any, Self, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from kompakt.v1.compression_pb2_grpc import CompressionServiceStub, ModelServiceStub
+from kompakt.v1.compression_pb2_grpc import (
+    CompressionServiceStub,
+    ModelAdminServiceStub,
+    ModelServiceStub,
+)
 from kompakt_client._config import (
     DEFAULT_MESSAGE_BYTES,
     DEFAULT_TARGET,
@@ -99,7 +103,7 @@ class BaseClient:
         return f"{type(self).__name__}({self._settings})"
 
     def _connect(self, api: Any, number: int | None = None) -> dict[str, Any]:
-        """Return the methods of both services by name, on a channel of `grpc` or `grpc.aio`.
+        """Return the methods of all services by name, on a channel of `grpc` or `grpc.aio`.
 
         It is the one of this number, or the next in turn.
         """
@@ -109,9 +113,9 @@ class BaseClient:
             key = (api, next(self._turns) if number is None else number)
             if key not in self._channels:
                 self._channels[key] = self._settings.open_channel(api)
-                compression = CompressionServiceStub(self._channels[key])
-                models = ModelServiceStub(self._channels[key])
-                self._rpcs[key] = {**vars(compression), **vars(models)}
+                services = (CompressionServiceStub, ModelServiceStub, ModelAdminServiceStub)
+                stubs = [service(self._channels[key]) for service in services]
+                self._rpcs[key] = {name: rpc for s in stubs for name, rpc in vars(s).items()}
             return self._rpcs[key]
 
     def _begin(

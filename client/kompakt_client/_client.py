@@ -202,12 +202,50 @@ class Client(BaseClient):
         return to_evaluation(results, run.summary)
 
     def models(self, *, timeout: float | None = None) -> tuple[ModelInfo, ...]:
-        """Return the loaded models in the order of their names."""
+        """Return the loaded models in the order of their names.
+
+        Of a model with several loaded versions the current one comes first.
+        """
         return self._run(_plans.models(self._settings, timeout))
 
     def model(self, name: str | None = None, *, timeout: float | None = None) -> ModelInfo:
-        """Return one loaded model; default, the server's default model."""
+        """Return one loaded model, by NAME or NAME@VERSION; default, the server's default."""
         return self._run(_plans.model(self._settings, name, timeout))
+
+    def load_model(
+        self, path: str, *, promote: bool = False, timeout: float | None = None
+    ) -> ModelInfo:
+        """Load a checkpoint that lies in the server's directory of models, and return it.
+
+        The server tests it first. If its name is loaded already it is another version
+        of that model, and answers to `ModelInfo.reference` until it is promoted.
+
+        This and the three methods below are for servers that are run with `--admin`;
+        they raise a `ModelChangeError` if the change cannot be made, and an
+        `AuthenticationError` if it may not be. They are tried once only. Their default
+        timeout is ten times the client's.
+        """
+        plan = _plans.load_model(self._settings, path, promote=promote, timeout=timeout)
+        return self._run(plan)
+
+    def unload_model(
+        self, model: str, *, all_versions: bool = False, timeout: float | None = None
+    ) -> tuple[str, ...]:
+        """Unload a version that is not current, NAME@VERSION, or all versions of NAME.
+
+        Calls that began before end as they began. Returns what was unloaded.
+        """
+        return self._run(
+            _plans.unload_model(self._settings, model, all_versions=all_versions, timeout=timeout)
+        )
+
+    def promote_model(self, model: str, *, timeout: float | None = None) -> ModelInfo:
+        """Make a loaded version, NAME@VERSION, the one that answers to NAME."""
+        return self._run(_plans.promote_model(self._settings, model, timeout))
+
+    def rollback_model(self, name: str, *, timeout: float | None = None) -> ModelInfo:
+        """Make the version current again that was so before, and return it."""
+        return self._run(_plans.rollback_model(self._settings, name, timeout))
 
     def server_info(self, *, timeout: float | None = None) -> ServerInfo:
         """Return the server's version and limits."""

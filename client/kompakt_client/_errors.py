@@ -9,12 +9,13 @@ KompaktError
 │   └── MessageTooLargeError    over the transport's limit on a message
 ├── QualityUnreachableError     no stream of the image meets the demanded quality
 ├── UnknownModelError           no loaded model has this name
+├── ModelChangeError            the loaded models cannot be changed so
 ├── StreamError                 the compressed stream cannot be decoded
 │   ├── InvalidStreamError      not a Kompakt stream, empty, or malformed
 │   ├── CorruptStreamError      cut or changed on its way
 │   ├── ModelMismatchError      made by a model that is not loaded
 │   └── UnsupportedVersionError made by a newer version of the format
-├── AuthenticationError         the token or certificate was refused
+├── AuthenticationError         the token or certificate was refused, or this caller may not
 ├── OverloadedError             the server is busy
 ├── DeadlineExceededError       no answer in time
 ├── UnavailableError            no connection, or the server is shutting down
@@ -131,6 +132,10 @@ class UnknownModelError(KompaktError):
     """No loaded model has this name."""
 
 
+class ModelChangeError(KompaktError):
+    """The loaded models cannot be changed so; the reason tells why, and nothing has changed."""
+
+
 class StreamError(KompaktError):
     """The compressed stream cannot be decoded."""
 
@@ -152,7 +157,7 @@ class UnsupportedVersionError(StreamError):
 
 
 class AuthenticationError(KompaktError):
-    """The server refused the token or the certificate."""
+    """The server refused the token or the certificate, or does not let this caller do it."""
 
 
 class OverloadedError(KompaktError):
@@ -181,6 +186,13 @@ REASONS: dict[str, type[KompaktError]] = {
     "IMAGE_TOO_LARGE": ImageTooLargeError,
     "BASELINE_UNAVAILABLE": InvalidRequestError,
     "UNKNOWN_MODEL": UnknownModelError,
+    "INVALID_CHECKPOINT": ModelChangeError,
+    "CHECKPOINT_NOT_FOUND": ModelChangeError,
+    "VERSION_LOADED": ModelChangeError,
+    "SELF_TEST_FAILED": ModelChangeError,
+    "MODEL_IN_USE": ModelChangeError,
+    "NO_EARLIER_VERSION": ModelChangeError,
+    "ADMIN_REFUSED": AuthenticationError,
     "QUALITY_UNREACHABLE": QualityUnreachableError,
     "INVALID_STREAM": InvalidStreamError,
     "CORRUPT_STREAM": CorruptStreamError,
@@ -192,7 +204,10 @@ REASONS: dict[str, type[KompaktError]] = {
 }
 """The class for each reason of the contract."""
 
-_ITEM_REASONS = frozenset(REASONS) - {
+_ITEM_REASONS = frozenset(
+    reason for reason, kind in REASONS.items() if kind is not ModelChangeError
+) - {
+    "ADMIN_REFUSED",
     "NO_IMAGES",
     "TOO_MANY_IMAGES",
     "INVALID_FIELD",

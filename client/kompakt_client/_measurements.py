@@ -160,6 +160,15 @@ class ModelInfo:
     or if they were not measured."""
     labels: tuple[str, ...]
     """Of a model conditioned on a label: what its levels from 1 up stand for; level 0 is none."""
+    version: str
+    """Which version of the model this is; empty from a server that has but one of each."""
+    is_current: bool
+    """Whether this version answers to the name."""
+
+    @property
+    def reference(self) -> str:
+        """NAME@VERSION, by which calls ask for just this version."""
+        return f"{self.name}@{self.version}" if self.version else self.name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

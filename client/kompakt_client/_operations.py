@@ -244,9 +244,14 @@ def _decompress_options(
     def options_for(source: StreamInput) -> pb.DecompressOptions:
         known = source if isinstance(source, Compressed) else None
         chosen = profile or (known.profile if known else "file")
-        return options_of(chosen, known.model if known and chosen == "embedded" else "")
+        return options_of(chosen, _version_of(known) if known and chosen == "embedded" else "")
 
     return options_for
+
+
+def _version_of(made: Compressed) -> str:
+    """Return NAME@VERSION, since another version may answer to the name by now."""
+    return f"{made.model}@{made.fingerprint[:8]}"
 
 
 _Name = TypeVar("_Name", bound=str)

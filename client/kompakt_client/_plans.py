@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
+
+from google.protobuf.message import Message
 
 from kompakt.v1 import compression_pb2 as pb
 from kompakt_client import _flows, _operations
@@ -16,9 +18,12 @@ from kompakt_client._measurements import ImageEvaluation, ModelInfo, ServerInfo
 from kompakt_client._operations import Operation
 from kompakt_client._packing import Item
 from kompakt_client._results import Failure
+from kompakt_client._retry import RetryPolicy
 
 R = TypeVar("R")
 T = TypeVar("T")
+
+_ONCE = RetryPolicy(max_attempts=1)
 
 MakeOperation = Callable[..., Operation[R]]
 """One of the functions of `_operations`."""
@@ -99,6 +104,51 @@ def model(settings: Settings, name: str | None, timeout: float | None) -> Plan[M
         request = pb.GetModelRequest(name=name or "")
         response = yield from call("GetModel", request, settings.patience(timeout))
         return to_model_info(response.model)
+
+    return Plan(flow())
+
+
+def load_model(
+    settings: Settings, path: str, *, promote: bool, timeout: float | None
+) -> Plan[ModelInfo]:
+    """Load a checkpoint on the server."""
+    request = pb.LoadModelRequest(path=path, promote=promote)
+    return _change(settings, "LoadModel", request, timeout, lambda r: to_model_info(r.model))
+
+
+def unload_model(
+    settings: Settings, reference: str, *, all_versions: bool, timeout: float | None
+) -> Plan[tuple[str, ...]]:
+    """Unload a version or a model."""
+    request = pb.UnloadModelRequest(model=reference, all_versions=all_versions)
+    return _change(settings, "UnloadModel", request, timeout, lambda r: tuple(r.unloaded))
+
+
+def promote_model(settings: Settings, reference: str, timeout: float | None) -> Plan[ModelInfo]:
+    """Make a version the current one."""
+    request = pb.PromoteModelRequest(model=reference)
+    return _change(settings, "PromoteModel", request, timeout, lambda r: to_model_info(r.model))
+
+
+def rollback_model(settings: Settings, name: str, timeout: float | None) -> Plan[ModelInfo]:
+    """Make the version before the current one current."""
+    request = pb.RollbackModelRequest(name=name)
+    return _change(settings, "RollbackModel", request, timeout, lambda r: to_model_info(r.model))
+
+
+def _change(
+    settings: Settings,
+    method: str,
+    request: Message,
+    timeout: float | None,
+    convert: Callable[[Any], T],
+) -> Plan[T]:
+    """Change the models: it takes time, and is never tried twice, since it has effects."""
+
+    def flow() -> Flow[T]:
+        patience = settings.patience(timeout or settings.evaluate_timeout)
+        response = yield from call(method, request, replace(patience, retry=_ONCE))
+        return convert(response)
 
     return Plan(flow())
 

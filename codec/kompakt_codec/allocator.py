@@ -22,3 +22,11 @@ def keep_large_blocks() -> bool:
     return all(
         mallopt(option, _THRESHOLD_BYTES) == 1 for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD)
     )
+
+
+def return_free_blocks() -> bool:
+    """Give the kernel what glibc keeps of freed memory; true if there was any to give."""
+    if not sys.platform.startswith("linux"):
+        return False
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
+    return trim is not None and trim(0) == 1

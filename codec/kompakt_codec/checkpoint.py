@@ -186,7 +186,8 @@ class Checkpoint:
                 raise CheckpointError(f"{path}: {num_bytes} bytes are over the limit")
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+                # Copies: safetensors maps the file, and a change of it would change the weights.
+                tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as exc:
             raise CheckpointError(f"{path}: not a checkpoint: {exc}") from exc
         try:

@@ -9,7 +9,7 @@ from kompakt_codec.metrics import psnr_db
 from kompakt_service import messages
 from kompakt_service.compressing import Compressed
 from kompakt_service.decoding import Decompressed
-from kompakt_service.store import LoadedModel, ModelStore
+from kompakt_service.store import LoadedModel, Models
 
 _Result = TypeVar("_Result")
 
@@ -75,7 +75,7 @@ def add_evaluated(
     results.append(result)
 
 
-def describe_model(model: LoadedModel, store: ModelStore) -> pb.Model:
+def describe_model(model: LoadedModel, models: Models) -> pb.Model:
     """All that the contract tells of a loaded model."""
     header, sizes = model.codec.header, model.codec.sizes
     described = pb.Model(
@@ -96,11 +96,13 @@ def describe_model(model: LoadedModel, store: ModelStore) -> pb.Model:
         num_parameters=model.codec.num_parameters,
         checkpoint_bytes=model.checkpoint_bytes,
         training=pb.TrainingInfo(**header.training.model_dump(exclude={"details"})),
-        is_default=header.name == store.default_name,
+        is_default=models.get("") is model,
         levels=header.levels,
         default_level=header.default_level,
         labels=header.labels,
         curve=[_measured(point) for point in header.curve],
+        version=model.version.label,
+        is_current=models.is_current(model),
     )
     if header.measured is not None:
         described.measured.CopyFrom(_measured(header.measured))

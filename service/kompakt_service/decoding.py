@@ -22,7 +22,7 @@ from kompakt_service.lanes import Batch, Job
 from kompakt_service.metrics import OperationSeries
 from kompakt_service.pipeline import Pipeline
 from kompakt_service.plans import DecompressPlan
-from kompakt_service.store import LoadedModel
+from kompakt_service.store import LoadedModel, Models
 
 Decoded = tuple[Pixels, str]
 """Pixels (height, width, channels), and the name of the codec that the payload was of."""
@@ -50,6 +50,7 @@ class Decompressor:
         streams: Sequence[pb.CompressedImage],
         call: Call,
         plan: DecompressPlan,
+        models: Models,
         *,
         admit: bool = False,
     ) -> list[Decompressed | ItemError]:
@@ -59,10 +60,8 @@ class Decompressor:
         Raises CallError.
         """
         is_named = plan.model or plan.profile is Profile.EMBEDDED
-        named = self._pipeline.store.get(plan.model) if is_named else None
-        done: list[Any] = attempt(
-            lambda stream: self._parse(stream, named, plan.profile), streams, call
-        )
+        named = models.get(plan.model) if is_named else None
+        done: list[Any] = attempt(lambda stream: _parse(stream, models, plan), streams, call)
         groups: dict[LoadedModel, _Group] = {}
         answer_bytes = 0
         for i, item in enumerate(done):
@@ -88,15 +87,6 @@ class Decompressor:
             for i, result in zip(group.members, results, strict=True):
                 done[i] = result
         return done
-
-    def _parse(
-        self, stream: pb.CompressedImage, named: LoadedModel | None, profile: Profile
-    ) -> tuple[LoadedModel, Frame]:
-        data = stream.data
-        if stream.crc32c and crc32c(data) != stream.crc32c:
-            raise CorruptStreamError("the stream does not have the CRC-32C that came with it")
-        frame = parse_frame(data, profile)
-        return named or self._pipeline.store.by_fingerprint(frame.fingerprint_prefix or b""), frame
 
     def _decompress_group(
         self, model: LoadedModel, group: "_Group", call: Call, plan: DecompressPlan
@@ -201,6 +191,16 @@ def _synthesised(
         for i, full in zip(sound, images, strict=True):
             done[i] = crop_pixels(full, codec.size_of(frames[i])), codec.header.name
     return done
+
+
+def _parse(
+    stream: pb.CompressedImage, models: Models, plan: DecompressPlan
+) -> tuple[LoadedModel, Frame]:
+    data = stream.data
+    if stream.crc32c and crc32c(data) != stream.crc32c:
+        raise CorruptStreamError("the stream does not have the CRC-32C that came with it")
+    frame = parse_frame(data, plan.profile)
+    return models.for_frame(frame.fingerprint_prefix, plan.model), frame
 
 
 def _decompressed(

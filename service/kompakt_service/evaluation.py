@@ -18,13 +18,15 @@ from kompakt_service.device import BatchEngine
 from kompakt_service.lanes import Batch, Job
 from kompakt_service.messages import decode_source, describe_sizes, fit_to_codec, raw_image
 from kompakt_service.pipeline import Pipeline
-from kompakt_service.store import LoadedModel
+from kompakt_service.store import LoadedModel, Models
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What an Evaluate call measures; no models means those that accept the image."""
 
+    loaded: Models
+    """What was loaded when the call began."""
     models: Sequence[LoadedModel]
     baselines: Sequence[str]
     fit: Fit
@@ -104,13 +106,13 @@ class Evaluator:
     def evaluate(self, image: pb.Image, plan: Plan, call: Call, pool: Pool) -> pb.EvaluateResult:
         """Measure one image and add it to the pool. Raises CodecError or ServiceError."""
         pixels, _ = decode_source(image, self._pipeline.limits, plan.fit)
-        models = plan.models or self._accepting(pixels, plan.fit)
+        models = plan.models or _accepting(plan, pixels)
         result = pb.EvaluateResult()
         sound: list[tuple[list[pb.Measurement], tuple[int, ...]]] = []
         for model in models:
             call.check()
             fitted, _ = fit_to_codec(pixels, model.codec, plan.fit)
-            measurement, decoded = self._measure_model(model, fitted, plan.profile, call)
+            measurement, decoded = self._measure_model(model, fitted, plan, call)
             measured = [measurement]
             if model is models[0]:
                 measured += _baselines(plan.baselines, fitted, call)
@@ -118,38 +120,27 @@ class Evaluator:
             sound.append((measured, fitted.shape))
             result.measurements.extend(measured)
             if plan.return_reconstructions:
-                result.reconstructions.add(model=model.name, image=raw_image(decoded))
+                result.reconstructions.add(model=measurement.codec, image=raw_image(decoded))
         for measured, shape in sound:  # only now: an image that fails is not in the pool at all
             pool.add(measured, shape)
         return result
 
-    def _accepting(self, pixels: Pixels, fit: Fit) -> list[LoadedModel]:
-        store = list(self._pipeline.store)
-        if fit is not Fit.REFUSE:
-            return store
-        accepting = [model for model in store if _accepts(model, pixels)]
-        if not accepting:
-            height, width, channels = pixels.shape
-            raise WrongSizeError(
-                f"got {height}x{width}x{channels} (height x width x channels); accepted: "
-                + describe_sizes(model.codec for model in store)
-            )
-        return accepting
-
     def _measure_model(
-        self, model: LoadedModel, pixels: Pixels, profile: Profile, call: Call
+        self, model: LoadedModel, pixels: Pixels, plan: Plan, call: Call
     ) -> tuple[pb.Measurement, Pixels]:
         job = Job(
             call,
             self._pipeline.series("evaluate", model),
             object(),  # equal to no other: the times are those of a lone image
-            lambda images, batch: [_coded(self._pipeline.device, model, images[0], profile, batch)],
+            lambda images, batch: [
+                _coded(self._pipeline.device, model, images[0], plan.profile, batch)
+            ],
             [pixels],
             pixels.shape[0] * pixels.shape[1],
         )
         [coded] = self._pipeline.lanes.run(job)
         measurement = _measurement(
-            model.name,
+            plan.loaded.reference(model),
             pixels,
             size_bytes=len(coded.stream),
             distortion=mse(pixels, coded.decoded),
@@ -192,6 +183,20 @@ def _coded(
         encode_seconds=encoded - started - waited,
         decode_seconds=ended - encoded - (timings.queue - waited),
     )
+
+
+def _accepting(plan: Plan, pixels: Pixels) -> list[LoadedModel]:
+    current = list(plan.loaded)
+    if plan.fit is not Fit.REFUSE:
+        return current
+    accepting = [model for model in current if _accepts(model, pixels)]
+    if not accepting:
+        height, width, channels = pixels.shape
+        raise WrongSizeError(
+            f"got {height}x{width}x{channels} (height x width x channels); accepted: "
+            + describe_sizes(model.codec for model in current)
+        )
+    return accepting
 
 
 def _accepts(model: LoadedModel, pixels: Pixels) -> bool:

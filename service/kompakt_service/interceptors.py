@@ -40,6 +40,7 @@ class CallInterceptor(grpc.ServerInterceptor):
         self._unary = unary
         self._streams = streams
         self._reflection = futures.ThreadPoolExecutor(2, thread_name_prefix="reflection")
+        self._admin = futures.ThreadPoolExecutor(1, thread_name_prefix="admin")
         # Handlers do not change, so that what is around them is made once.
         self._handlers: dict[str, Handler] = {}
         for kind, pool in (("unary", unary), ("stream", streams)):
@@ -72,7 +73,7 @@ class CallInterceptor(grpc.ServerInterceptor):
 
     def close(self) -> None:
         """Let the pools' threads end."""
-        for pool in (self._unary, self._streams, self._reflection):
+        for pool in (self._unary, self._streams, self._reflection, self._admin):
             pool.shutdown(wait=False)
 
     def _wrapped(self, method: str, handler: Handler) -> Handler:
@@ -81,6 +82,7 @@ class CallInterceptor(grpc.ServerInterceptor):
         A unary one is told to grpcio as a method of a stream of messages, which is the same on the
         wire, so that a call can be refused before its message is read.
         """
+        pool: futures.ThreadPoolExecutor
         if handler.stream_stream is not None:
             observer = _Observer(self._metrics, "bidi_stream", method, handler.stream_stream)
             behaviour, pool = observer.stream, self._streams
@@ -88,7 +90,8 @@ class CallInterceptor(grpc.ServerInterceptor):
         else:
             assert handler.unary_unary is not None
             observer = _Observer(self._metrics, "unary", method, handler.unary_unary)
-            behaviour, pool = observer.unary, self._unary
+            is_admin = method.startswith("/kompakt.v1.ModelAdminService/")
+            behaviour, pool = observer.unary, self._admin if is_admin else self._unary
             make = grpc.stream_unary_rpc_method_handler
         return make(
             _on_pool(behaviour, pool),

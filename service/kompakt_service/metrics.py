@@ -11,8 +11,9 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from kompakt_service.loading import LoadedModel
 from kompakt_service.series import Note, Notebook, Spread, Sums
-from kompakt_service.store import LoadedModel
+from kompakt_service.snapshot import Models
 
 SECONDS_BUCKETS = tuple(round(0.0002 * 1.6**i, 6) for i in range(26))  # 0.2 ms to 25 s
 BYTES_BUCKETS = tuple(4.0 * 2**i for i in range(24))  # 4 B to 32 MiB
@@ -137,11 +138,12 @@ class Metrics:
         )
         self.model_info = Gauge(
             "kompakt_model_info",
-            "1 for each loaded model.",
-            ["model", "architecture", "fingerprint"],
+            "1 for each loaded version of each model, 0 for what has been unloaded.",
+            ["model", "architecture", "fingerprint", "version", "current"],
             multiprocess_mode="livemax",
             registry=registry,
         )
+        self._described: set[tuple[str, ...]] = set()
         # Not an Info, which several processes cannot have.
         self.build_info = Gauge(
             "kompakt_build_info",
@@ -151,10 +153,13 @@ class Metrics:
             registry=registry,
         )
 
-    def describe_model(self, model: LoadedModel) -> None:
-        """Expose a loaded model."""
-        header = model.codec.header
-        self.model_info.labels(header.name, header.architecture, header.fingerprint).set(1)
+    def describe_models(self, models: Models) -> None:
+        """Expose what is loaded, and what was."""
+        for labels in self._described:
+            self.model_info.labels(*labels).set(0)
+        self._described = {_labels(one, models) for one in models.loaded.values()}
+        for labels in self._described:
+            self.model_info.labels(*labels).set(1)
 
     def operation(self, operation: str, model: str) -> OperationSeries:
         """The series of an operation ("compress", "decompress" or "evaluate") with a model."""
@@ -180,3 +185,9 @@ class Metrics:
         notes = [note(m, *labels) for m in (self.started, self.received, self.sent, self.handling)]
         notes.append(note(self.handled, *labels, "OK"))
         return RpcSeries(*notes)
+
+
+def _labels(model: LoadedModel, models: Models) -> tuple[str, ...]:
+    header = model.codec.header
+    current = str(models.is_current(model)).lower()
+    return header.name, header.architecture, header.fingerprint, model.version.label, current

@@ -17,10 +17,11 @@ from kompakt_codec.images import ImageLimits
 from kompakt_service.interceptors import CallInterceptor
 from kompakt_service.lanes import Lanes
 from kompakt_service.metrics import Metrics
+from kompakt_service.models_servicer import ModelAdminServicer, ModelServicer
 from kompakt_service.pipeline import Pipeline
 from kompakt_service.pool import CallPool
 from kompakt_service.ports import MetricsPage, cannot_listen
-from kompakt_service.servicers import CompressionServicer, ModelServicer
+from kompakt_service.servicers import CompressionServicer
 from kompakt_service.settings import Settings
 from kompakt_service.store import ModelStore
 
@@ -43,10 +44,13 @@ class Server:
         self._metrics = Metrics()
         self._metrics.build_info.labels(version("kompakt"), torch.__version__).set(1)
         self.store = ModelStore.load(
-            settings.models, settings.device, settings.default_model, effort=settings.effort
+            settings.models,
+            settings.device,
+            settings.default_model,
+            effort=settings.effort,
+            state_file=settings.model_state,
+            on_change=self._metrics.describe_models,
         )
-        for model in self.store:
-            self._metrics.describe_model(model)
         self._lanes = Lanes(
             settings.num_lanes,
             max_batch_images=settings.max_batch_images,
@@ -95,6 +99,7 @@ class Server:
             if hurry is not None and hurry.is_set():
                 self._server.stop(0)
         self._lanes.close()
+        self.store.close()
         self._calls.close()
         if self._page is not None:
             self._page.close()
@@ -152,6 +157,9 @@ class Server:
             CompressionServicer(pipeline, settings), server
         )
         pb_grpc.add_ModelServiceServicer_to_server(ModelServicer(self.store, settings), server)
+        pb_grpc.add_ModelAdminServiceServicer_to_server(
+            ModelAdminServicer(self.store, settings.admin), server
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         for service in ("", *SERVICES):
             self._health.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)

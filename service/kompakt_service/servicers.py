@@ -4,21 +4,14 @@ Errors are raised here and below, and mapped to statuses in one place, ``interce
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from importlib.metadata import version
 from typing import Any, TypeVar
 
 import grpc
 
 from kompakt.v1 import compression_pb2 as pb
 from kompakt.v1 import compression_pb2_grpc as pb_grpc
-from kompakt_codec.images import IMAGE_FORMATS
 from kompakt_service import messages
-from kompakt_service.answers import (
-    add_compressed,
-    add_decompressed,
-    add_evaluated,
-    describe_model,
-)
+from kompakt_service.answers import add_compressed, add_decompressed, add_evaluated
 from kompakt_service.call import Call, attempt
 from kompakt_service.compressing import Compressor
 from kompakt_service.decoding import Decompressor
@@ -28,7 +21,7 @@ from kompakt_service.pipeline import Pipeline
 from kompakt_service.plans import CompressPlan, DecompressPlan, Plans
 from kompakt_service.readahead import bursts
 from kompakt_service.settings import Settings
-from kompakt_service.store import ModelStore
+from kompakt_service.store import LoadedModel, Models
 
 _Item = TypeVar("_Item")
 
@@ -65,9 +58,10 @@ class CompressionServicer(pb_grpc.CompressionServiceServicer):
         self, request_iterator: Iterator[pb.StreamCompressRequest], context: grpc.ServicerContext
     ) -> Iterator[pb.StreamCompressResponse]:
         """Compress message by message; small ones that have come together, together."""
+        model: LoadedModel | None = None
         for options, batches, first in bursts(request_iterator, self._max_images, "images"):
             plan = self._compress_plans.of(options)
-            model = self._pipeline.store.get(plan.model)
+            model = model or self._pipeline.store.get(plan.model)
             images = [image for batch in batches for image in batch]
             items = self._compressor.compress(images, model, Call.of(context), plan)
             for part, index in _parts(items, batches, first):
@@ -85,7 +79,9 @@ class CompressionServicer(pb_grpc.CompressionServiceServicer):
         messages.check_count(len(streams), self._max_images, "streams")
         call = Call.of(context)
         plan = self._decompress_plans.of(request.options)
-        items = _raise_single(self._decompressor.decompress(streams, call, plan, admit=True))
+        models = self._pipeline.store.snapshot()
+        items = self._decompressor.decompress(streams, call, plan, models, admit=True)
+        items = _raise_single(items)
         response = pb.DecompressResponse()
         _add_results(response.results, items, add_decompressed)
         messages.write_timings(call.timings, response.timings)
@@ -95,10 +91,11 @@ class CompressionServicer(pb_grpc.CompressionServiceServicer):
         self, request_iterator: Iterator[pb.StreamDecompressRequest], context: grpc.ServicerContext
     ) -> Iterator[pb.StreamDecompressResponse]:
         """Decompress message by message; small ones that have come together, together."""
+        models = self._pipeline.store.snapshot()
         for options, batches, first in bursts(request_iterator, self._max_images, "streams"):
             plan = self._decompress_plans.of(options)
             streams = [stream for batch in batches for stream in batch]
-            items = self._decompressor.decompress(streams, Call.of(context), plan)
+            items = self._decompressor.decompress(streams, Call.of(context), plan, models)
             for part, index in _parts(items, batches, first):
                 response = pb.StreamDecompressResponse()
                 _add_results(response.results, part, add_decompressed, index)
@@ -110,7 +107,8 @@ class CompressionServicer(pb_grpc.CompressionServiceServicer):
         """Measure models and baselines."""
         messages.check_count(len(request.images), self._max_images, "images")
         pool = Pool()
-        results = self._evaluate(request.images, request.options, Call.of(context), pool)
+        plan = _evaluate_plan(request.options, self._pipeline.store.snapshot())
+        results = self._evaluate(request.images, plan, Call.of(context), pool)
         response = pb.EvaluateResponse(pooled=pool.measurements())
         _add_results(response.results, _raise_single(results), add_evaluated)
         return response
@@ -120,9 +118,11 @@ class CompressionServicer(pb_grpc.CompressionServiceServicer):
     ) -> Iterator[pb.StreamEvaluateResponse]:
         """Measure message by message, and pool over the whole stream."""
         pool = Pool()
+        models = self._pipeline.store.snapshot()
         for options, batches, first in bursts(request_iterator, self._max_images, "images"):
+            plan = _evaluate_plan(options, models)
             for images in batches:
-                results = self._evaluate(images, options, Call.of(context), pool)
+                results = self._evaluate(images, plan, Call.of(context), pool)
                 response = pb.StreamEvaluateResponse()
                 _add_results(response.results, results, add_evaluated, first)
                 first += len(images)
@@ -130,9 +130,8 @@ class CompressionServicer(pb_grpc.CompressionServiceServicer):
         yield pb.StreamEvaluateResponse(pooled=pool.measurements())
 
     def _evaluate(
-        self, images: Sequence[pb.Image], options: pb.EvaluateOptions, call: Call, pool: Pool
+        self, images: Sequence[pb.Image], plan: Plan, call: Call, pool: Pool
     ) -> list[pb.EvaluateResult | ItemError]:
-        plan = self._plan(options)
         num_bytes = 0
 
         def evaluate(image: pb.Image) -> pb.EvaluateResult:
@@ -146,65 +145,25 @@ class CompressionServicer(pb_grpc.CompressionServiceServicer):
         self._pipeline.count("evaluate", "", results)
         return results
 
-    def _plan(self, options: pb.EvaluateOptions) -> Plan:
-        names = [
-            messages.choose(messages.BASELINES, b, "options.baselines") for b in options.baselines
-        ]
-        if options.skip_baselines and names:
-            raise ServiceError(
-                "INVALID_FIELD",
-                "options.baselines must be empty if skip_baselines is set",
-                field="options.baselines",
-            )
-        if not options.skip_baselines and not names:
-            names = list(messages.BASELINES.values())
-        return Plan(
-            models=[self._pipeline.store.get(name) for name in dict.fromkeys(options.models)],
-            baselines=list(dict.fromkeys(names)),
-            fit=messages.choose(messages.FITS, options.fit, "options.fit"),
-            profile=messages.choose(messages.PROFILES, options.profile, "options.profile"),
-            return_reconstructions=options.return_reconstructions,
+
+def _evaluate_plan(options: pb.EvaluateOptions, models: Models) -> Plan:
+    names = [messages.choose(messages.BASELINES, b, "options.baselines") for b in options.baselines]
+    if options.skip_baselines and names:
+        raise ServiceError(
+            "INVALID_FIELD",
+            "options.baselines must be empty if skip_baselines is set",
+            field="options.baselines",
         )
-
-
-class ModelServicer(pb_grpc.ModelServiceServicer):
-    """``kompakt.v1.ModelService``."""
-
-    def __init__(self, store: ModelStore, settings: Settings) -> None:
-        self._store = store
-        self._settings = settings
-
-    def ListModels(  # noqa: N802
-        self, request: pb.ListModelsRequest, context: grpc.ServicerContext
-    ) -> pb.ListModelsResponse:
-        """List the loaded models."""
-        del request, context
-        return pb.ListModelsResponse(
-            models=[describe_model(model, self._store) for model in self._store]
-        )
-
-    def GetModel(  # noqa: N802
-        self, request: pb.GetModelRequest, context: grpc.ServicerContext
-    ) -> pb.GetModelResponse:
-        """Describe one model."""
-        del context
-        return pb.GetModelResponse(model=describe_model(self._store.get(request.name), self._store))
-
-    def GetServerInfo(  # noqa: N802
-        self, request: pb.GetServerInfoRequest, context: grpc.ServicerContext
-    ) -> pb.GetServerInfoResponse:
-        """Tell the server's version and limits."""
-        del request, context
-        settings = self._settings
-        return pb.GetServerInfoResponse(
-            version=version("kompakt"),
-            max_images=settings.max_images,
-            max_image_bytes=settings.max_image_bytes,
-            max_image_pixels=settings.max_image_pixels,
-            max_message_bytes=settings.max_message_bytes,
-            device=settings.device,
-            image_formats=IMAGE_FORMATS,
-        )
+    if not options.skip_baselines and not names:
+        names = list(messages.BASELINES.values())
+    return Plan(
+        loaded=models,
+        models=list(dict.fromkeys(models.get(name) for name in options.models)),
+        baselines=list(dict.fromkeys(names)),
+        fit=messages.choose(messages.FITS, options.fit, "options.fit"),
+        profile=messages.choose(messages.PROFILES, options.profile, "options.profile"),
+        return_reconstructions=options.return_reconstructions,
+    )
 
 
 def _raise_single(results: list[_Item | ItemError]) -> list[_Item | ItemError]:

@@ -40,6 +40,14 @@ class Settings(BaseSettings):
     default_model: str = Field(
         "", description="model for requests that name none; default: the first by name"
     )
+    admin: Literal["off", "local", "any"] = Field(
+        "off", description="who may load, promote and unload models: nobody, this machine, anyone"
+    )
+    model_state: Path | None = Field(
+        None,
+        description="file that keeps which models are loaded and current, for the next start and "
+        "for other processes; default: none, and changes end with the server",
+    )
     workers: int = Field(
         1,
         ge=1,

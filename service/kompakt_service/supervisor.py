@@ -55,7 +55,9 @@ def _launcher(
     # BLAS has threads of its own, which setting torch's does not reach.
     environment = {"OMP_NUM_THREADS": str(threads)} | os.environ
     environment[DIRECTORY_VARIABLE] = str(directory)
-    shared = {"workers": 1, "port": port, "torch_threads": threads}
+    shared: dict[str, object] = {"workers": 1, "port": port, "torch_threads": threads}
+    if settings.admin != "off" and settings.model_state is None:
+        shared["model_state"] = str(directory / "models" / "state.json")
 
     def launch(number: int) -> WorkerProcess:
         device = f"cuda:{number}" if settings.device == "cuda" else settings.device

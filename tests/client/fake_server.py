@@ -162,7 +162,7 @@ def compress(image: pb.Image, options: pb.CompressOptions) -> pb.CompressResult:
         width=width,
         channels=channels,
         fitted=fitted,
-        codec="png" if options.lossless else options.model or "fake-ae",
+        codec="png" if options.lossless else name_of(options),
         level=None if options.lossless else options.level,
     )
     if options.lossless:
@@ -193,8 +193,8 @@ def decompress(stream: pb.CompressedImage, options: pb.DecompressOptions) -> pb.
         height=height,
         width=width,
         channels=channels,
-        model=options.model or "fake-ae",
-        codec=options.model or "fake-ae",
+        model=name_of(options),
+        codec=name_of(options),
     )
     if options.format == pb.IMAGE_FORMAT_RAW:
         result.image.raw.CopyFrom(
@@ -207,6 +207,10 @@ def decompress(stream: pb.CompressedImage, options: pb.DecompressOptions) -> pb.
     Image.frombytes(mode, (width, height), pixels).save(file, names[options.format])
     result.image.encoded = file.getvalue()
     return result
+
+
+def name_of(options: pb.CompressOptions | pb.DecompressOptions) -> str:
+    return options.model.partition("@")[0] or "fake-ae"
 
 
 def evaluate(image: pb.Image, options: pb.EvaluateOptions) -> pb.EvaluateResult:
@@ -357,6 +361,36 @@ class Models(pb_grpc.ModelServiceServicer):
         )
 
 
+class ModelAdmin(pb_grpc.ModelAdminServiceServicer):
+    """Says what was asked of it, in the model that it answers with."""
+
+    def __init__(self, fake: FakeServer) -> None:
+        self.fake = fake
+
+    def _begin(self, method, request, context) -> None:
+        self.fake.begin(method, context)
+        self.fake.requests.append(request)
+
+    def LoadModel(self, request, context):  # noqa: N802
+        self._begin("LoadModel", request, context)
+        model = pb.Model(name="fake-ae", version="f1f1f1f1-22222222", is_current=request.promote)
+        return pb.LoadModelResponse(model=model)
+
+    def UnloadModel(self, request, context):  # noqa: N802
+        self._begin("UnloadModel", request, context)
+        return pb.UnloadModelResponse(unloaded=[request.model])
+
+    def PromoteModel(self, request, context):  # noqa: N802
+        self._begin("PromoteModel", request, context)
+        name, _, version = request.model.partition("@")
+        return pb.PromoteModelResponse(model=pb.Model(name=name, version=version, is_current=True))
+
+    def RollbackModel(self, request, context):  # noqa: N802
+        self._begin("RollbackModel", request, context)
+        model = pb.Model(name=request.name, version="f1f1f1f1-11111111", is_current=True)
+        return pb.RollbackModelResponse(model=model)
+
+
 MODELS = [
     pb.Model(
         name="fake-ae",
@@ -366,6 +400,8 @@ MODELS = [
         channels=1,
         latent_shape=[16, 1, 1],
         is_default=True,
+        version="f1f1f1f1-11111111",
+        is_current=True,
         measured=pb.MeasuredQuality(
             dataset="digits test",
             num_images=10,
@@ -389,6 +425,8 @@ MODELS = [
         accepted_sizes=[pb.SizeRange(min_height=1, max_height=64, min_width=2, max_width=128)],
         channels=3,
         levels=1,
+        version="f1f1f1f1-33333333",
+        is_current=True,
     ),
 ]
 
@@ -407,6 +445,7 @@ def serve(fake: FakeServer, target: str = "127.0.0.1:0") -> tuple[grpc.Server, s
     server = grpc.server(futures.ThreadPoolExecutor(8), options=limits)
     pb_grpc.add_CompressionServiceServicer_to_server(Compression(fake), server)
     pb_grpc.add_ModelServiceServicer_to_server(Models(fake), server)
+    pb_grpc.add_ModelAdminServiceServicer_to_server(ModelAdmin(fake), server)
     port = server.add_insecure_port(target)
     server.start()
     return server, f"127.0.0.1:{port}"

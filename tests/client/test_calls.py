@@ -286,7 +286,7 @@ def test_a_compressed_image_brings_its_model_profile_and_check(client, fake, ima
     client.decompress(compressed)
 
     request = fake.requests[-1]
-    assert request.options.model == "fake-vae"
+    assert request.options.model == "fake-vae@f1f1f1f1"
     assert request.options.profile == pb.FRAME_PROFILE_EMBEDDED
     assert request.streams[0].crc32c == compressed.crc32c
 

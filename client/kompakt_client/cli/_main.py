@@ -51,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     """Run a command of the client, or of a part that is found only when it is asked for."""
+    if (two_words := " ".join(arguments[:2])) in COMMANDS:
+        arguments = [two_words, *arguments[2:]]
     if arguments and arguments[0] in COMMANDS:
         parsed = make_parser().parse_args(arguments)
         status: int = import_module(parsed.module).run(parsed)

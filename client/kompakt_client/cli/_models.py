@@ -61,7 +61,7 @@ def _print_table(models: Sequence[ModelInfo]) -> None:
     table = make_table("", columns, num_text=4)
     for model in models:
         table.add_row(
-            f"{model.name} (default)" if model.is_default else model.name,
+            _title(model),
             model.architecture,
             ", ".join(map(_size, model.accepted_sizes)),
             model.training.dataset if model.training else "",
@@ -70,6 +70,12 @@ def _print_table(models: Sequence[ModelInfo]) -> None:
             *_rates(model.measured),
         )
     print_table(table)
+
+
+def _title(model: ModelInfo) -> str:
+    if model.version and not model.is_current:
+        return f"  {model.reference}"
+    return f"{model.name} (default)" if model.is_default else model.name
 
 
 def _rates(measured: MeasuredQuality | None) -> tuple[str, ...]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, get_args
 
 from kompakt_client import _names
 from kompakt_client.cli._errors import USAGE
+from kompakt_client.cli._values import names_list, positive, quality, seconds, whole
 
 _FORMATS = tuple(name for name in get_args(_names.Format) if name != "raw")
 _BASELINES = get_args(_names.BaselineName)
@@ -100,24 +100,54 @@ def _add_evaluate(commands: Any, name: str) -> None:
     parser = _command(commands, name, "measure models and classical codecs on images")
     _add_inputs(parser, "an image file, or a directory: the image files directly in it")
     parser.add_argument(
-        "--models", metavar="A,B", type=_names_list(), help="default: all that accept the images"
+        "--models", metavar="A,B", type=names_list(), help="default: all that accept the images"
     )
     parser.add_argument(
         "--baselines",
         metavar="A,B",
-        type=_names_list(_BASELINES),
+        type=names_list(_BASELINES),
         help=f"of {', '.join(_BASELINES)}, or none; default: all",
     )
     parser.add_argument("--per-image", action="store_true", help="show each image's rows too")
     _add_profile(parser, "how the models' streams are framed, and so counted")
     _add_fit(parser)
-    _add_common(parser, seconds=300)
+    _add_common(parser, default=300)
 
 
 def _add_models(commands: Any, name: str) -> None:
     parser = _command(commands, name, "list the models that the server has loaded")
-    parser.add_argument("name", metavar="NAME", nargs="?", help="show this model only")
+    parser.add_argument(
+        "name", metavar="NAME", nargs="?", help="show this model, or NAME@VERSION, only"
+    )
     _add_common(parser)
+
+
+def _add_load(commands: Any, name: str) -> None:
+    parser = _change(commands, name, "load a checkpoint, or another version of a model")
+    parser.add_argument("path", metavar="PATH", help="a file in the server's --models directory")
+    parser.add_argument("--promote", action="store_true", help="make it current when it is loaded")
+    _add_common(parser, default=300)
+
+
+def _add_unload(commands: Any, name: str) -> None:
+    parser = _change(commands, name, "unload a version that is not current")
+    parser.add_argument("model", metavar="NAME@VERSION", help="as `kompakt models` shows it")
+    parser.add_argument(
+        "--all", dest="all_versions", action="store_true", help="all versions of NAME"
+    )
+    _add_common(parser, default=300)
+
+
+def _add_promote(commands: Any, name: str) -> None:
+    parser = _change(commands, name, "let a loaded version answer to its model's name")
+    parser.add_argument("model", metavar="NAME@VERSION", help="as `kompakt models` shows it")
+    _add_common(parser, default=300)
+
+
+def _add_rollback(commands: Any, name: str) -> None:
+    parser = _change(commands, name, "go back to the version promoted before")
+    parser.add_argument("name", metavar="NAME", help="the model")
+    _add_common(parser, default=300)
 
 
 COMMANDS: dict[str, Callable[[Any, str], None]] = {
@@ -125,8 +155,18 @@ COMMANDS: dict[str, Callable[[Any, str], None]] = {
     "decompress": _add_decompress,
     "evaluate": _add_evaluate,
     "models": _add_models,
+    "models load": _add_load,
+    "models unload": _add_unload,
+    "models promote": _add_promote,
+    "models rollback": _add_rollback,
 }
 """The client's commands; `cli/_NAME.py` holds what each does."""
+
+
+def _change(commands: Any, name: str, summary: str) -> argparse.ArgumentParser:
+    parser = _command(commands, name, summary)
+    parser.set_defaults(module="kompakt_client.cli._change_models", change=name.split()[1])
+    return parser
 
 
 def _command(commands: Any, name: str, summary: str) -> argparse.ArgumentParser:
@@ -177,17 +217,17 @@ def _add_quality(parser: argparse.ArgumentParser) -> None:
         "quality", "at most one; a file for which it cannot be reached fails"
     ).add_mutually_exclusive_group()
     one.add_argument(
-        "--min-psnr", metavar="DB", type=_quality, help="the smallest stream of at least this PSNR"
+        "--min-psnr", metavar="DB", type=quality, help="the smallest stream of at least this PSNR"
     )
     one.add_argument(
-        "--max-mse", metavar="MSE", type=_quality, help="the same by mean squared error, 0 to 1"
+        "--max-mse", metavar="MSE", type=quality, help="the same by mean squared error, 0 to 1"
     )
     one.add_argument(
-        "--max-bytes", metavar="N", type=_whole, help="the best stream of at most so many bytes"
+        "--max-bytes", metavar="N", type=whole, help="the best stream of at most so many bytes"
     )
     one.add_argument("--lossless", action="store_true", help="every pixel as it was")
     one.add_argument(
-        "--level", metavar="N", type=_whole, help="a rate level of the model; 0 is the coarsest"
+        "--level", metavar="N", type=whole, help="a rate level of the model; 0 is the coarsest"
     )
     one.add_argument(
         "--label", metavar="NAME", help="the images' label, for a model conditioned on labels"
@@ -202,10 +242,10 @@ def _add_quality(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_common(parser: argparse.ArgumentParser, *, seconds: int = 30) -> None:
+def _add_common(parser: argparse.ArgumentParser, *, default: int = 30) -> None:
     parser.add_argument("--target", metavar="HOST:PORT", help="the server's address")
     parser.add_argument(
-        "--timeout", metavar="SECONDS", type=_seconds, help=f"for one answer; default: {seconds}"
+        "--timeout", metavar="SECONDS", type=seconds, help=f"for one answer; default: {default}"
     )
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print one JSON document")
@@ -216,49 +256,7 @@ def _add_connections(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--connections",
         metavar="N",
-        type=_positive,
+        type=positive,
         default=1,
         help="to the server, so that one with several workers uses them all (default: 1)",
     )
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a positive number of seconds, not {text}")
-    return seconds
-
-
-def _quality(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        if 0 <= float(text) < float("inf"):
-            return float(text)
-    raise argparse.ArgumentTypeError(f"must be a number from 0, not {text!r}")
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a whole number from 0, not {text!r}")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
-    return int(text)
-
-
-def _names_list(known: tuple[str, ...] | None = None) -> Callable[[str], list[str]]:
-    """Return what reads names with commas between; "none" is no name at all."""
-
-    def names(text: str) -> list[str]:
-        if known and text == "none":
-            return []
-        found = [name.strip() for name in text.split(",")]
-        for name in found:
-            if not name or (known and name not in known):
-                choices = f"; choose from {', '.join(known)}, or none" if known else ""
-                raise argparse.ArgumentTypeError(f"unknown name {name!r}{choices}")
-        return found
-
-    return names

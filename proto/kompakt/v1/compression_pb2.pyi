@@ -10,14 +10,20 @@ details, one google.rpc.ErrorInfo whose domain is "kompakt.v1" and whose
 reason is a stable word that programs can branch on, listed under each RPC.
 A BadRequest detail names the field where one field is at fault, a RetryInfo
 detail says how long to wait where a retry can help. Only UNAVAILABLE and a
-RESOURCE_EXHAUSTED with RetryInfo are worth a retry; every method is free of
-side effects, so a retry is always safe.
+RESOURCE_EXHAUSTED with RetryInfo are worth a retry; every method but those of
+ModelAdminService is free of side effects, so that a retry is always safe.
 
 One or many. A request holds one image (or stream) or many. With exactly one,
 its failure is the status of the call. With several, the call succeeds and
 each result carries a status of its own: one bad image never fails its
 neighbours. Results stand in the order of the request, one for each item. The
 streaming methods always report items by their own status.
+
+Models and versions. Calls ask for a model by its name. Several versions of one
+model, each from a checkpoint of its own, can be loaded at a time: one of them is
+current and answers to the name; any of them answers to NAME@VERSION, where
+VERSION is the beginning of its Model.version or of its fingerprint. A call works
+to its end with the versions that were loaded when it began.
 
 Limits. A message is at most 64 MiB, an encoded image at most 32 MiB, a
 request at most 1024 items; GetServerInfo tells a server's own settings.
@@ -79,7 +85,8 @@ class _FitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fit.ValueType], _
     """Refuse it with WRONG_SIZE."""
     FIT_CONTAIN: _Fit.ValueType  # 2
     """Scale it to lie within the accepted size, keep its aspect ratio, and fill
-    the rest with black.
+    the rest with black. Of a range of sizes one is taken that leaves no rest, if
+    there is any.
     """
     FIT_COVER: _Fit.ValueType  # 3
     """Scale it to cover the accepted size, keep its aspect ratio, and cut the
@@ -89,7 +96,9 @@ class _FitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fit.ValueType], _
     """Scale it to the accepted size whatever its aspect ratio."""
 
 class Fit(_Fit, metaclass=_FitEnumTypeWrapper):
-    """What to do with an image whose size or channels the model does not accept."""
+    """What to do with an image whose size or channels the model does not accept. Of a
+    range of sizes the accepted one is the nearest on each axis.
+    """
 
 FIT_UNSPECIFIED: Fit.ValueType  # 0
 """Not set: the same as FIT_REFUSE."""
@@ -97,7 +106,8 @@ FIT_REFUSE: Fit.ValueType  # 1
 """Refuse it with WRONG_SIZE."""
 FIT_CONTAIN: Fit.ValueType  # 2
 """Scale it to lie within the accepted size, keep its aspect ratio, and fill
-the rest with black.
+the rest with black. Of a range of sizes one is taken that leaves no rest, if
+there is any.
 """
 FIT_COVER: Fit.ValueType  # 3
 """Scale it to cover the accepted size, keep its aspect ratio, and cut the
@@ -416,7 +426,7 @@ class CompressOptions(_message.Message):
     LOSSLESS_FIELD_NUMBER: _builtins.int
     FALLBACK_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """The model's name. Default (empty): the server's default model."""
+    """The model's name, or NAME@VERSION. Default (empty): the server's default model."""
     profile: Global___FrameProfile.ValueType
     """How the stream is framed. Default: FRAME_PROFILE_FILE."""
     fit: Global___Fit.ValueType
@@ -559,8 +569,9 @@ class CompressResult(_message.Message):
     @_builtins.property
     def latents(self) -> Global___Tensor:
         """The quantised latents that the stream holds, as integers in units of the
-        quantiser's step; shape as GetModel's latent_shape. Set if asked for, unless
-        codec is a classical one.
+        quantiser's step; channels as in GetModel's latent_shape, height and width
+        that of larger images larger. Set if asked for, unless codec is a classical
+        one.
         """
 
     @_builtins.property
@@ -695,9 +706,11 @@ class DecompressOptions(_message.Message):
     PROFILE_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """The model's name. Needed for FRAME_PROFILE_EMBEDDED (default: the server's
-    default model). A file names its own model; if this is set too, they MUST
-    agree (MODEL_MISMATCH).
+    """The model's name, or NAME@VERSION. Needed for FRAME_PROFILE_EMBEDDED (default:
+    the server's default model), whose streams SHOULD be given with their version,
+    since the name alone stands for the current one: the first 8 digits of the
+    fingerprint that came with the stream will do. A file names its own version; if
+    this is set too, they MUST agree (MODEL_MISMATCH).
     """
     profile: Global___FrameProfile.ValueType
     """How the streams are framed. Default: FRAME_PROFILE_FILE."""
@@ -860,9 +873,9 @@ class EvaluateOptions(_message.Message):
     """Return each model's reconstruction. Default: no."""
     @_builtins.property
     def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The models to measure, each at its default level and without fallback. Default
-        (empty): every loaded model that accepts the image (with fit set: every loaded
-        model).
+        """The models to measure, by name or NAME@VERSION, each at its default level and
+        without fallback. Default (empty): the current version of every model that
+        accepts the image (with fit set: of every model).
         """
 
     @_builtins.property
@@ -936,8 +949,9 @@ class Measurement(_message.Message):
     NUM_IMAGES_FIELD_NUMBER: _builtins.int
     MEAN_PSNR_DB_FIELD_NUMBER: _builtins.int
     codec: _builtins.str
-    """The model's name, or the baseline's in lower case: "zip", "deflate", "png",
-    "webp-lossless", "jpeg", "webp", "avif", "jpeg-xl".
+    """The model's name (NAME@VERSION if that version is not the current one), or the
+    baseline's in lower case: "zip", "deflate", "png", "webp-lossless", "jpeg",
+    "webp", "avif", "jpeg-xl".
     """
     reference_model: _builtins.str
     """For a baseline at equal quality: the model whose MSE it had to reach."""
@@ -1015,7 +1029,7 @@ class Reconstruction(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     IMAGE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """The model's name."""
+    """The model's name, as in Measurement.codec."""
     @_builtins.property
     def image(self) -> Global___RawImage:
         """The pixels."""
@@ -1310,7 +1324,7 @@ class ListModelsResponse(_message.Message):
     MODELS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___Model]:
-        """In the order of their names."""
+        """In the order of their names; of each, the current version first."""
 
     def __init__(
         self,
@@ -1333,7 +1347,7 @@ class GetModelRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """The model's name. Default (empty): the server's default model."""
+    """The model's name, or NAME@VERSION. Default (empty): the server's default model."""
     def __init__(
         self,
         *,
@@ -1509,6 +1523,8 @@ class Model(_message.Message):
     DEFAULT_LEVEL_FIELD_NUMBER: _builtins.int
     CURVE_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    IS_CURRENT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name by which calls ask for it."""
     fingerprint: _builtins.str
@@ -1526,11 +1542,17 @@ class Model(_message.Message):
     checkpoint_bytes: _builtins.int
     """Size of its checkpoint in bytes."""
     is_default: _builtins.bool
-    """True for the model that a request which names none gets."""
+    """True for the version that a request which names no model gets."""
     levels: _builtins.int
     """How many rate levels it has, from 1; level 0 is the coarsest."""
     default_level: _builtins.int
     """The level of a request that demands no quality."""
+    version: _builtins.str
+    """Which version of the model this is: the first 8 digits of its fingerprint, "-",
+    and the first 8 of the SHA-256 of its checkpoint.
+    """
+    is_current: _builtins.bool
+    """True for the version that answers to the name."""
     @_builtins.property
     def accepted_sizes(self) -> _containers.RepeatedCompositeFieldContainer[Global___SizeRange]:
         """The sizes that it accepts."""
@@ -1559,7 +1581,8 @@ class Model(_message.Message):
     def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Of a model conditioned on a label of the image: the labels that its levels
         from 1 up stand for, in order. Its level 0 is an image without a label; the
-        order of levels says nothing of rate. Empty for other models.
+        order of levels says nothing of rate, and a demanded quality chooses no label.
+        Empty for other models.
         """
 
     def __init__(
@@ -1581,14 +1604,210 @@ class Model(_message.Message):
         default_level: _builtins.int = ...,
         curve: _abc.Iterable[Global___MeasuredQuality] | None = ...,
         labels: _abc.Iterable[_builtins.str] | None = ...,
+        version: _builtins.str = ...,
+        is_current: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["measured", b"measured", "training", b"training"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_sizes", b"accepted_sizes", "architecture", b"architecture", "channels", b"channels", "checkpoint_bytes", b"checkpoint_bytes", "curve", b"curve", "default_level", b"default_level", "fingerprint", b"fingerprint", "is_default", b"is_default", "labels", b"labels", "latent_shape", b"latent_shape", "levels", b"levels", "measured", b"measured", "name", b"name", "num_parameters", b"num_parameters", "synthesis_hash", b"synthesis_hash", "training", b"training"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_sizes", b"accepted_sizes", "architecture", b"architecture", "channels", b"channels", "checkpoint_bytes", b"checkpoint_bytes", "curve", b"curve", "default_level", b"default_level", "fingerprint", b"fingerprint", "is_current", b"is_current", "is_default", b"is_default", "labels", b"labels", "latent_shape", b"latent_shape", "levels", b"levels", "measured", b"measured", "name", b"name", "num_parameters", b"num_parameters", "synthesis_hash", b"synthesis_hash", "training", b"training", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class LoadModelRequest(_message.Message):
+    """Asks for a checkpoint to be loaded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    PROMOTE_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """The file, relative to the server's directory of models; sub-directories are
+    allowed.
+    """
+    promote: _builtins.bool
+    """Promote it as soon as it is loaded. Default: no."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        promote: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "promote", b"promote"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadModelRequest: _TypeAlias = LoadModelRequest  # noqa: Y015
+
+@_typing.final
+class LoadModelResponse(_message.Message):
+    """The version that was loaded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model(self) -> Global___Model:
+        """The version."""
+
+    def __init__(
+        self,
+        *,
+        model: Global___Model | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadModelResponse: _TypeAlias = LoadModelResponse  # noqa: Y015
+
+@_typing.final
+class UnloadModelRequest(_message.Message):
+    """Asks for a version, or a whole model, to be unloaded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    ALL_VERSIONS_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """NAME@VERSION; with all_versions, NAME."""
+    all_versions: _builtins.bool
+    """Unload the model with all its versions, the current one too. Default: no."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        all_versions: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_versions", b"all_versions", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnloadModelRequest: _TypeAlias = UnloadModelRequest  # noqa: Y015
+
+@_typing.final
+class UnloadModelResponse(_message.Message):
+    """What was unloaded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNLOADED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def unloaded(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """NAME@VERSION of each version that was unloaded."""
+
+    def __init__(
+        self,
+        *,
+        unloaded: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["unloaded", b"unloaded"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnloadModelResponse: _TypeAlias = UnloadModelResponse  # noqa: Y015
+
+@_typing.final
+class PromoteModelRequest(_message.Message):
+    """Asks for a version to become the current one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """NAME@VERSION."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromoteModelRequest: _TypeAlias = PromoteModelRequest  # noqa: Y015
+
+@_typing.final
+class PromoteModelResponse(_message.Message):
+    """The version that is current now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model(self) -> Global___Model:
+        """The version."""
+
+    def __init__(
+        self,
+        *,
+        model: Global___Model | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromoteModelResponse: _TypeAlias = PromoteModelResponse  # noqa: Y015
+
+@_typing.final
+class RollbackModelRequest(_message.Message):
+    """Asks for the version before the current one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The model's name."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollbackModelRequest: _TypeAlias = RollbackModelRequest  # noqa: Y015
+
+@_typing.final
+class RollbackModelResponse(_message.Message):
+    """The version that is current now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model(self) -> Global___Model:
+        """The version."""
+
+    def __init__(
+        self,
+        *,
+        model: Global___Model | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollbackModelResponse: _TypeAlias = RollbackModelResponse  # noqa: Y015
 
 @_typing.final
 class GetServerInfoRequest(_message.Message):

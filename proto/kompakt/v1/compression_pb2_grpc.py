@@ -420,8 +420,9 @@ class ModelServiceServicer:
     """
 
     def ListModels(self, request, context):
-        """Lists the loaded models in the order of their names. The list is short and
-        is never paged.
+        """Lists the loaded models in the order of their names, with every loaded version
+        of each: the current one first, then the others, the last loaded first. The
+        list is short and is never paged.
 
         Status codes: UNAVAILABLE (yes).
         """
@@ -548,6 +549,275 @@ class ModelService:
             '/kompakt.v1.ModelService/GetServerInfo',
             kompakt_dot_v1_dot_compression__pb2.GetServerInfoRequest.SerializeToString,
             kompakt_dot_v1_dot_compression__pb2.GetServerInfoResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class ModelAdminServiceStub:
+    """Changes which models are loaded, while calls go on: none fails for it, and none
+    is answered by a model that is not whole. A server refuses all of this unless it
+    is configured to allow it. Changes are made one after the other. The methods have
+    effects; a caller that got no answer SHOULD look at ListModels before a retry.
+
+    Status codes of every method, beside its own:
+    PERMISSION_DENIED  ADMIN_REFUSED: the server does not allow it, or not to this
+    caller (no).
+    UNAVAILABLE        SHUTTING_DOWN, or no connection (yes, see above).
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.LoadModel = channel.unary_unary(
+                '/kompakt.v1.ModelAdminService/LoadModel',
+                request_serializer=kompakt_dot_v1_dot_compression__pb2.LoadModelRequest.SerializeToString,
+                response_deserializer=kompakt_dot_v1_dot_compression__pb2.LoadModelResponse.FromString,
+                _registered_method=True)
+        self.UnloadModel = channel.unary_unary(
+                '/kompakt.v1.ModelAdminService/UnloadModel',
+                request_serializer=kompakt_dot_v1_dot_compression__pb2.UnloadModelRequest.SerializeToString,
+                response_deserializer=kompakt_dot_v1_dot_compression__pb2.UnloadModelResponse.FromString,
+                _registered_method=True)
+        self.PromoteModel = channel.unary_unary(
+                '/kompakt.v1.ModelAdminService/PromoteModel',
+                request_serializer=kompakt_dot_v1_dot_compression__pb2.PromoteModelRequest.SerializeToString,
+                response_deserializer=kompakt_dot_v1_dot_compression__pb2.PromoteModelResponse.FromString,
+                _registered_method=True)
+        self.RollbackModel = channel.unary_unary(
+                '/kompakt.v1.ModelAdminService/RollbackModel',
+                request_serializer=kompakt_dot_v1_dot_compression__pb2.RollbackModelRequest.SerializeToString,
+                response_deserializer=kompakt_dot_v1_dot_compression__pb2.RollbackModelResponse.FromString,
+                _registered_method=True)
+
+
+class ModelAdminServiceServicer:
+    """Changes which models are loaded, while calls go on: none fails for it, and none
+    is answered by a model that is not whole. A server refuses all of this unless it
+    is configured to allow it. Changes are made one after the other. The methods have
+    effects; a caller that got no answer SHOULD look at ListModels before a retry.
+
+    Status codes of every method, beside its own:
+    PERMISSION_DENIED  ADMIN_REFUSED: the server does not allow it, or not to this
+    caller (no).
+    UNAVAILABLE        SHUTTING_DOWN, or no connection (yes, see above).
+    """
+
+    def LoadModel(self, request, context):
+        """Loads a checkpoint that lies in the server's directory of models. It takes no
+        traffic before it has compressed and decompressed test images without a
+        fault. A model of a new name is current at once; another version of a
+        loaded model only answers to NAME@VERSION, and decodes the files that name its
+        fingerprint, until it is promoted. The answer comes when all processes of the
+        server have loaded it.
+
+        Status codes (reason; worth a retry?):
+        INVALID_ARGUMENT     INVALID_FIELD: the path leads out of the directory of
+        models, or is none (no).
+        INVALID_CHECKPOINT: the file is no checkpoint, or does
+        not hold together (no).
+        NOT_FOUND            CHECKPOINT_NOT_FOUND: no such file (no).
+        ALREADY_EXISTS       VERSION_LOADED: this version is loaded already (no).
+        FAILED_PRECONDITION  SELF_TEST_FAILED: what the test images were compressed
+        to did not decode to the same (no).
+        DEADLINE_EXCEEDED    DEADLINE_EXCEEDED: not all processes had loaded it in
+        time; it is not loaded (no).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnloadModel(self, request, context):
+        """Unloads a version that is not current, or a model with all its versions. New
+        calls do not find it; its memory is freed when the last call that began before
+        has ended.
+
+        Status codes (reason; worth a retry?):
+        INVALID_ARGUMENT     INVALID_FIELD: several loaded versions begin so (no).
+        NOT_FOUND            UNKNOWN_MODEL: no such version is loaded (no).
+        FAILED_PRECONDITION  MODEL_IN_USE: the version is the current one (no;
+        promote another, or set all_versions), or the model is
+        the server's default model (no).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PromoteModel(self, request, context):
+        """Makes a loaded version the current one: new calls that ask for the model by its
+        name get it. To promote the current version changes nothing.
+
+        Status codes (reason; worth a retry?):
+        INVALID_ARGUMENT  INVALID_FIELD: several loaded versions begin so (no).
+        NOT_FOUND         UNKNOWN_MODEL: no such version is loaded (no).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackModel(self, request, context):
+        """Makes the version current again that was so before the current one and is still
+        loaded. Done again, it goes back further.
+
+        Status codes (reason; worth a retry?):
+        NOT_FOUND            UNKNOWN_MODEL: no such model is loaded (no).
+        FAILED_PRECONDITION  NO_EARLIER_VERSION: no version that was current before
+        is still loaded (no).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_ModelAdminServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'LoadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.LoadModel,
+                    request_deserializer=kompakt_dot_v1_dot_compression__pb2.LoadModelRequest.FromString,
+                    response_serializer=kompakt_dot_v1_dot_compression__pb2.LoadModelResponse.SerializeToString,
+            ),
+            'UnloadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnloadModel,
+                    request_deserializer=kompakt_dot_v1_dot_compression__pb2.UnloadModelRequest.FromString,
+                    response_serializer=kompakt_dot_v1_dot_compression__pb2.UnloadModelResponse.SerializeToString,
+            ),
+            'PromoteModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.PromoteModel,
+                    request_deserializer=kompakt_dot_v1_dot_compression__pb2.PromoteModelRequest.FromString,
+                    response_serializer=kompakt_dot_v1_dot_compression__pb2.PromoteModelResponse.SerializeToString,
+            ),
+            'RollbackModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackModel,
+                    request_deserializer=kompakt_dot_v1_dot_compression__pb2.RollbackModelRequest.FromString,
+                    response_serializer=kompakt_dot_v1_dot_compression__pb2.RollbackModelResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'kompakt.v1.ModelAdminService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('kompakt.v1.ModelAdminService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class ModelAdminService:
+    """Changes which models are loaded, while calls go on: none fails for it, and none
+    is answered by a model that is not whole. A server refuses all of this unless it
+    is configured to allow it. Changes are made one after the other. The methods have
+    effects; a caller that got no answer SHOULD look at ListModels before a retry.
+
+    Status codes of every method, beside its own:
+    PERMISSION_DENIED  ADMIN_REFUSED: the server does not allow it, or not to this
+    caller (no).
+    UNAVAILABLE        SHUTTING_DOWN, or no connection (yes, see above).
+    """
+
+    @staticmethod
+    def LoadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kompakt.v1.ModelAdminService/LoadModel',
+            kompakt_dot_v1_dot_compression__pb2.LoadModelRequest.SerializeToString,
+            kompakt_dot_v1_dot_compression__pb2.LoadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnloadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kompakt.v1.ModelAdminService/UnloadModel',
+            kompakt_dot_v1_dot_compression__pb2.UnloadModelRequest.SerializeToString,
+            kompakt_dot_v1_dot_compression__pb2.UnloadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PromoteModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kompakt.v1.ModelAdminService/PromoteModel',
+            kompakt_dot_v1_dot_compression__pb2.PromoteModelRequest.SerializeToString,
+            kompakt_dot_v1_dot_compression__pb2.PromoteModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kompakt.v1.ModelAdminService/RollbackModel',
+            kompakt_dot_v1_dot_compression__pb2.RollbackModelRequest.SerializeToString,
+            kompakt_dot_v1_dot_compression__pb2.RollbackModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -10,14 +10,20 @@ details, one google.rpc.ErrorInfo whose domain is "kompakt.v1" and whose
 reason is a stable word that programs can branch on, listed under each RPC.
 A BadRequest detail names the field where one field is at fault, a RetryInfo
 detail says how long to wait where a retry can help. Only UNAVAILABLE and a
-RESOURCE_EXHAUSTED with RetryInfo are worth a retry; every method is free of
-side effects, so a retry is always safe.
+RESOURCE_EXHAUSTED with RetryInfo are worth a retry; every method but those of
+ModelAdminService is free of side effects, so that a retry is always safe.
 
 One or many. A request holds one image (or stream) or many. With exactly one,
 its failure is the status of the call. With several, the call succeeds and
 each result carries a status of its own: one bad image never fails its
 neighbours. Results stand in the order of the request, one for each item. The
 streaming methods always report items by their own status.
+
+Models and versions. Calls ask for a model by its name. Several versions of one
+model, each from a checkpoint of its own, can be loaded at a time: one of them is
+current and answers to the name; any of them answers to NAME@VERSION, where
+VERSION is the beginning of its Model.version or of its fingerprint. A call works
+to its end with the versions that were loaded when it began.
 
 Limits. A message is at most 64 MiB, an encoded image at most 32 MiB, a
 request at most 1024 items; GetServerInfo tells a server's own settings.
@@ -366,8 +372,9 @@ class ModelServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ModelServiceAsyncStub: ...
     ListModels: _grpc.UnaryUnaryMultiCallable[_compression_pb2.ListModelsRequest, _compression_pb2.ListModelsResponse]
-    """Lists the loaded models in the order of their names. The list is short and
-    is never paged.
+    """Lists the loaded models in the order of their names, with every loaded version
+    of each: the current one first, then the others, the last loaded first. The
+    list is short and is never paged.
 
     Status codes: UNAVAILABLE (yes).
     """
@@ -388,8 +395,9 @@ class ModelServiceAsyncStub(ModelServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListModels: _aio.UnaryUnaryMultiCallable[_compression_pb2.ListModelsRequest, _compression_pb2.ListModelsResponse]  # type: ignore[assignment]
-    """Lists the loaded models in the order of their names. The list is short and
-    is never paged.
+    """Lists the loaded models in the order of their names, with every loaded version
+    of each: the current one first, then the others, the last loaded first. The
+    list is short and is never paged.
 
     Status codes: UNAVAILABLE (yes).
     """
@@ -413,8 +421,9 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _compression_pb2.ListModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_compression_pb2.ListModelsResponse, _abc.Awaitable[_compression_pb2.ListModelsResponse]]:
-        """Lists the loaded models in the order of their names. The list is short and
-        is never paged.
+        """Lists the loaded models in the order of their names, with every loaded version
+        of each: the current one first, then the others, the last loaded first. The
+        list is short and is never paged.
 
         Status codes: UNAVAILABLE (yes).
         """
@@ -442,3 +451,220 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class ModelAdminServiceStub:
+    """Changes which models are loaded, while calls go on: none fails for it, and none
+    is answered by a model that is not whole. A server refuses all of this unless it
+    is configured to allow it. Changes are made one after the other. The methods have
+    effects; a caller that got no answer SHOULD look at ListModels before a retry.
+
+    Status codes of every method, beside its own:
+      PERMISSION_DENIED  ADMIN_REFUSED: the server does not allow it, or not to this
+                         caller (no).
+      UNAVAILABLE        SHUTTING_DOWN, or no connection (yes, see above).
+    """
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> ModelAdminServiceAsyncStub: ...
+    LoadModel: _grpc.UnaryUnaryMultiCallable[_compression_pb2.LoadModelRequest, _compression_pb2.LoadModelResponse]
+    """Loads a checkpoint that lies in the server's directory of models. It takes no
+    traffic before it has compressed and decompressed test images without a
+    fault. A model of a new name is current at once; another version of a
+    loaded model only answers to NAME@VERSION, and decodes the files that name its
+    fingerprint, until it is promoted. The answer comes when all processes of the
+    server have loaded it.
+
+    Status codes (reason; worth a retry?):
+      INVALID_ARGUMENT     INVALID_FIELD: the path leads out of the directory of
+                           models, or is none (no).
+                           INVALID_CHECKPOINT: the file is no checkpoint, or does
+                           not hold together (no).
+      NOT_FOUND            CHECKPOINT_NOT_FOUND: no such file (no).
+      ALREADY_EXISTS       VERSION_LOADED: this version is loaded already (no).
+      FAILED_PRECONDITION  SELF_TEST_FAILED: what the test images were compressed
+                           to did not decode to the same (no).
+      DEADLINE_EXCEEDED    DEADLINE_EXCEEDED: not all processes had loaded it in
+                           time; it is not loaded (no).
+    """
+    UnloadModel: _grpc.UnaryUnaryMultiCallable[_compression_pb2.UnloadModelRequest, _compression_pb2.UnloadModelResponse]
+    """Unloads a version that is not current, or a model with all its versions. New
+    calls do not find it; its memory is freed when the last call that began before
+    has ended.
+
+    Status codes (reason; worth a retry?):
+      INVALID_ARGUMENT     INVALID_FIELD: several loaded versions begin so (no).
+      NOT_FOUND            UNKNOWN_MODEL: no such version is loaded (no).
+      FAILED_PRECONDITION  MODEL_IN_USE: the version is the current one (no;
+                           promote another, or set all_versions), or the model is
+                           the server's default model (no).
+    """
+    PromoteModel: _grpc.UnaryUnaryMultiCallable[_compression_pb2.PromoteModelRequest, _compression_pb2.PromoteModelResponse]
+    """Makes a loaded version the current one: new calls that ask for the model by its
+    name get it. To promote the current version changes nothing.
+
+    Status codes (reason; worth a retry?):
+      INVALID_ARGUMENT  INVALID_FIELD: several loaded versions begin so (no).
+      NOT_FOUND         UNKNOWN_MODEL: no such version is loaded (no).
+    """
+    RollbackModel: _grpc.UnaryUnaryMultiCallable[_compression_pb2.RollbackModelRequest, _compression_pb2.RollbackModelResponse]
+    """Makes the version current again that was so before the current one and is still
+    loaded. Done again, it goes back further.
+
+    Status codes (reason; worth a retry?):
+      NOT_FOUND            UNKNOWN_MODEL: no such model is loaded (no).
+      FAILED_PRECONDITION  NO_EARLIER_VERSION: no version that was current before
+                           is still loaded (no).
+    """
+
+@_typing.type_check_only
+class ModelAdminServiceAsyncStub(ModelAdminServiceStub):
+    """Changes which models are loaded, while calls go on: none fails for it, and none
+    is answered by a model that is not whole. A server refuses all of this unless it
+    is configured to allow it. Changes are made one after the other. The methods have
+    effects; a caller that got no answer SHOULD look at ListModels before a retry.
+
+    Status codes of every method, beside its own:
+      PERMISSION_DENIED  ADMIN_REFUSED: the server does not allow it, or not to this
+                         caller (no).
+      UNAVAILABLE        SHUTTING_DOWN, or no connection (yes, see above).
+    """
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    LoadModel: _aio.UnaryUnaryMultiCallable[_compression_pb2.LoadModelRequest, _compression_pb2.LoadModelResponse]  # type: ignore[assignment]
+    """Loads a checkpoint that lies in the server's directory of models. It takes no
+    traffic before it has compressed and decompressed test images without a
+    fault. A model of a new name is current at once; another version of a
+    loaded model only answers to NAME@VERSION, and decodes the files that name its
+    fingerprint, until it is promoted. The answer comes when all processes of the
+    server have loaded it.
+
+    Status codes (reason; worth a retry?):
+      INVALID_ARGUMENT     INVALID_FIELD: the path leads out of the directory of
+                           models, or is none (no).
+                           INVALID_CHECKPOINT: the file is no checkpoint, or does
+                           not hold together (no).
+      NOT_FOUND            CHECKPOINT_NOT_FOUND: no such file (no).
+      ALREADY_EXISTS       VERSION_LOADED: this version is loaded already (no).
+      FAILED_PRECONDITION  SELF_TEST_FAILED: what the test images were compressed
+                           to did not decode to the same (no).
+      DEADLINE_EXCEEDED    DEADLINE_EXCEEDED: not all processes had loaded it in
+                           time; it is not loaded (no).
+    """
+    UnloadModel: _aio.UnaryUnaryMultiCallable[_compression_pb2.UnloadModelRequest, _compression_pb2.UnloadModelResponse]  # type: ignore[assignment]
+    """Unloads a version that is not current, or a model with all its versions. New
+    calls do not find it; its memory is freed when the last call that began before
+    has ended.
+
+    Status codes (reason; worth a retry?):
+      INVALID_ARGUMENT     INVALID_FIELD: several loaded versions begin so (no).
+      NOT_FOUND            UNKNOWN_MODEL: no such version is loaded (no).
+      FAILED_PRECONDITION  MODEL_IN_USE: the version is the current one (no;
+                           promote another, or set all_versions), or the model is
+                           the server's default model (no).
+    """
+    PromoteModel: _aio.UnaryUnaryMultiCallable[_compression_pb2.PromoteModelRequest, _compression_pb2.PromoteModelResponse]  # type: ignore[assignment]
+    """Makes a loaded version the current one: new calls that ask for the model by its
+    name get it. To promote the current version changes nothing.
+
+    Status codes (reason; worth a retry?):
+      INVALID_ARGUMENT  INVALID_FIELD: several loaded versions begin so (no).
+      NOT_FOUND         UNKNOWN_MODEL: no such version is loaded (no).
+    """
+    RollbackModel: _aio.UnaryUnaryMultiCallable[_compression_pb2.RollbackModelRequest, _compression_pb2.RollbackModelResponse]  # type: ignore[assignment]
+    """Makes the version current again that was so before the current one and is still
+    loaded. Done again, it goes back further.
+
+    Status codes (reason; worth a retry?):
+      NOT_FOUND            UNKNOWN_MODEL: no such model is loaded (no).
+      FAILED_PRECONDITION  NO_EARLIER_VERSION: no version that was current before
+                           is still loaded (no).
+    """
+
+class ModelAdminServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Changes which models are loaded, while calls go on: none fails for it, and none
+    is answered by a model that is not whole. A server refuses all of this unless it
+    is configured to allow it. Changes are made one after the other. The methods have
+    effects; a caller that got no answer SHOULD look at ListModels before a retry.
+
+    Status codes of every method, beside its own:
+      PERMISSION_DENIED  ADMIN_REFUSED: the server does not allow it, or not to this
+                         caller (no).
+      UNAVAILABLE        SHUTTING_DOWN, or no connection (yes, see above).
+    """
+
+    @_abc_1.abstractmethod
+    def LoadModel(
+        self,
+        request: _compression_pb2.LoadModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_compression_pb2.LoadModelResponse, _abc.Awaitable[_compression_pb2.LoadModelResponse]]:
+        """Loads a checkpoint that lies in the server's directory of models. It takes no
+        traffic before it has compressed and decompressed test images without a
+        fault. A model of a new name is current at once; another version of a
+        loaded model only answers to NAME@VERSION, and decodes the files that name its
+        fingerprint, until it is promoted. The answer comes when all processes of the
+        server have loaded it.
+
+        Status codes (reason; worth a retry?):
+          INVALID_ARGUMENT     INVALID_FIELD: the path leads out of the directory of
+                               models, or is none (no).
+                               INVALID_CHECKPOINT: the file is no checkpoint, or does
+                               not hold together (no).
+          NOT_FOUND            CHECKPOINT_NOT_FOUND: no such file (no).
+          ALREADY_EXISTS       VERSION_LOADED: this version is loaded already (no).
+          FAILED_PRECONDITION  SELF_TEST_FAILED: what the test images were compressed
+                               to did not decode to the same (no).
+          DEADLINE_EXCEEDED    DEADLINE_EXCEEDED: not all processes had loaded it in
+                               time; it is not loaded (no).
+        """
+
+    @_abc_1.abstractmethod
+    def UnloadModel(
+        self,
+        request: _compression_pb2.UnloadModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_compression_pb2.UnloadModelResponse, _abc.Awaitable[_compression_pb2.UnloadModelResponse]]:
+        """Unloads a version that is not current, or a model with all its versions. New
+        calls do not find it; its memory is freed when the last call that began before
+        has ended.
+
+        Status codes (reason; worth a retry?):
+          INVALID_ARGUMENT     INVALID_FIELD: several loaded versions begin so (no).
+          NOT_FOUND            UNKNOWN_MODEL: no such version is loaded (no).
+          FAILED_PRECONDITION  MODEL_IN_USE: the version is the current one (no;
+                               promote another, or set all_versions), or the model is
+                               the server's default model (no).
+        """
+
+    @_abc_1.abstractmethod
+    def PromoteModel(
+        self,
+        request: _compression_pb2.PromoteModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_compression_pb2.PromoteModelResponse, _abc.Awaitable[_compression_pb2.PromoteModelResponse]]:
+        """Makes a loaded version the current one: new calls that ask for the model by its
+        name get it. To promote the current version changes nothing.
+
+        Status codes (reason; worth a retry?):
+          INVALID_ARGUMENT  INVALID_FIELD: several loaded versions begin so (no).
+          NOT_FOUND         UNKNOWN_MODEL: no such version is loaded (no).
+        """
+
+    @_abc_1.abstractmethod
+    def RollbackModel(
+        self,
+        request: _compression_pb2.RollbackModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_compression_pb2.RollbackModelResponse, _abc.Awaitable[_compression_pb2.RollbackModelResponse]]:
+        """Makes the version current again that was so before the current one and is still
+        loaded. Done again, it goes back further.
+
+        Status codes (reason; worth a retry?):
+          NOT_FOUND            UNKNOWN_MODEL: no such model is loaded (no).
+          FAILED_PRECONDITION  NO_EARLIER_VERSION: no version that was current before
+                               is still loaded (no).
+        """
+
+def add_ModelAdminServiceServicer_to_server(servicer: ModelAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

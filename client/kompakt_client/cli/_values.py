@@ -1,0 +1,53 @@
+"""What arguments hold: numbers and names, checked."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Callable
+
+
+def seconds(text: str) -> float:
+    """Read a positive number of seconds."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a positive number of seconds, not {text}")
+    return value
+
+
+def quality(text: str) -> float:
+    """Read a number from 0."""
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) < float("inf"):
+            return float(text)
+    raise argparse.ArgumentTypeError(f"must be a number from 0, not {text!r}")
+
+
+def whole(text: str) -> int:
+    """Read a whole number from 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0, not {text!r}")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    """Read a whole number from 1."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
+    return int(text)
+
+
+def names_list(known: tuple[str, ...] | None = None) -> Callable[[str], list[str]]:
+    """Return what reads names with commas between; "none" is no name at all."""
+
+    def names(text: str) -> list[str]:
+        if known and text == "none":
+            return []
+        found = [name.strip() for name in text.split(",")]
+        for name in found:
+            if not name or (known and name not in known):
+                choices = f"; choose from {', '.join(known)}, or none" if known else ""
+                raise argparse.ArgumentTypeError(f"unknown name {name!r}{choices}")
+        return found
+
+    return names
