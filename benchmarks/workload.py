@@ -12,7 +12,7 @@ from kompakt_codec.codec import Codec
 from kompakt_codec.frame import Profile
 from kompakt_service.settings import DEFAULT_MODELS
 
-MODEL = "mnist-ae"
+MODEL = "mnist-vae"
 CHECKPOINT = DEFAULT_MODELS / f"{MODEL}.safetensors"
 DIRECTIONS = ("compress", "decompress")
 SERVICE = "kompakt.v1.CompressionService"

@@ -272,5 +272,5 @@ def test_the_sdk_asks_for_qualities(server, images):
             client.compress(images[0], model=MODEL, max_bytes=9)
         nearest = client.compress(images[0], model=MODEL, max_bytes=caught.value.size_bytes)
         assert (nearest.num_bytes, nearest.mse) == (caught.value.size_bytes, caught.value.mse)
-        streamed = list(client.compress_stream(images, model=MODEL, lossless=True))
+        streamed = list(client.compress_many(images, model=MODEL, lossless=True))
         assert all(one.unwrap().mse == 0 and one.level is None for one in streamed)
