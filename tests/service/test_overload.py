@@ -39,7 +39,7 @@ def held(monkeypatch):
 
 
 def test_a_full_queue_refuses_at_once_with_a_hint_and_health_answers(serve, held, digits):
-    server = serve(max_queue_pixels=784, call_threads=8)
+    server = serve(max_pending_calls=2)
     request = pb.CompressRequest(images=[raw(digits[0])])
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         stub = pb_grpc.CompressionServiceStub(channel)
@@ -56,29 +56,44 @@ def test_a_full_queue_refuses_at_once_with_a_hint_and_health_answers(serve, held
         assert status == health_pb2.HealthCheckResponse.SERVING
         held.release.set()
         assert first.result(timeout=10).results[0].size_bytes > 0
+    labels = {"grpc_method": "Compress", "grpc_code": "RESOURCE_EXHAUSTED"}
+    assert value(metrics_page(server), "grpc_server_handled_total", **labels) == 1
+    assert value(metrics_page(server), "grpc_server_msg_received_total") == 1
 
 
-def test_too_many_calls_are_refused_while_they_would_wait_for_a_thread(serve, held, digits):
-    server = serve(call_threads=1, max_pending_calls=3)
+def test_a_bulk_caller_leaves_room_and_turns_for_others(serve, held, digits):
+    server = serve(call_threads=1, max_pending_calls=10)
     request = pb.CompressRequest(images=[raw(digits[0])])
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         stub = pb_grpc.CompressionServiceStub(channel)
-        accepted = [stub.Compress.future(request)]
+        bulk = [stub.Compress.future(request, metadata=[("kompakt-caller", "bulk")])]
         assert held.entered.wait(10)
-        accepted += [stub.Compress.future(request) for _ in range(2)]
-        refused = []
-        while not refused:  # calls arrive one after another on one connection
-            call = stub.Compress.future(request)
-            try:
-                call.result(timeout=0.5)
-            except grpc.FutureTimeoutError:
-                accepted.append(call)
-            except grpc.RpcError as exc:
-                refused.append((exc.code(), details(status_of(exc))["ErrorInfo"].reason))
-        assert refused == [(grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL")]
+        bulk += [
+            stub.Compress.future(request, metadata=[("kompakt-caller", "bulk")]) for _ in range(19)
+        ]
+        single = stub.Compress.future(request, metadata=[("kompakt-caller", "single")])
+        refused = [call for call in bulk if call is not bulk[0]]
+        for call in refused[-15:]:
+            assert call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         held.release.set()
-        for call in accepted:
+        assert single.result(timeout=10).results[0].size_bytes > 0
+        for call in bulk[:5]:
             assert call.result(timeout=10).results[0].size_bytes > 0
+
+
+def test_a_message_that_cannot_be_parsed_is_an_error_of_the_call(serve):
+    server = serve()
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        prefix = "/kompakt.v1.CompressionService/"
+        with pytest.raises(grpc.RpcError) as caught:
+            channel.unary_unary(prefix + "Compress")(b"\xff\xff")
+        assert caught.value.code() is grpc.StatusCode.INTERNAL
+        with pytest.raises(grpc.RpcError) as caught:
+            list(channel.stream_stream(prefix + "StreamCompress")(iter([b"\xff\xff"])))
+        assert caught.value.code() is grpc.StatusCode.INTERNAL
+        with pytest.raises(grpc.RpcError) as caught:
+            channel.stream_unary(prefix + "Compress")(iter([]))
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_work_whose_deadline_has_passed_is_dropped(serve, held, digits):
@@ -99,24 +114,29 @@ def test_work_whose_deadline_has_passed_is_dropped(serve, held, digits):
 
 
 def test_work_that_would_outlast_its_deadline_is_refused_at_once(serve, held, digits):
-    server = serve()
-    many = pb.CompressRequest(images=[raw(digits[0])] * 1000)
+    server = serve(max_queue_seconds=3600)
+    many = pb.CompressRequest(images=[raw(digits[0])] * 200)
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         stub = pb_grpc.CompressionServiceStub(channel)
         held.release.set()
         stub.Compress(many)  # the drain rate is known from now on
         held.entered.clear()
         held.release.clear()
-        waiting = stub.Compress.future(many)
-        assert held.entered.wait(10)
-        server._batcher._recent_seconds = server._batcher._recent_pixels  # 1 pixel a second
+        for pace in server._lanes._load._paces.values():
+            pace.seconds = pace.pixels / 100  # 100 pixels a second
+        running = []
+        for _ in range(server._settings.num_lanes):
+            running.append(stub.Compress.future(many))
+            assert held.entered.wait(10)
+            held.entered.clear()
         request = pb.CompressRequest(images=[raw(digits[0])])
         with pytest.raises(grpc.RpcError) as caught:
             stub.Compress(request, timeout=20)
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert "longer than the call's deadline" in caught.value.details()
         held.release.set()
-        assert len(waiting.result(timeout=20).results) == 1000
+        for call in running:
+            assert len(call.result(timeout=20).results) == 200
 
 
 def test_a_call_whose_deadline_passes_between_items_stops(serve, digits, monkeypatch):
@@ -136,8 +156,8 @@ def test_a_call_whose_deadline_passes_between_items_stops(serve, digits, monkeyp
         assert stub.Compress(pb.CompressRequest(images=[raw(digits[0])]), timeout=10).results
 
 
-def test_a_request_of_many_batches_is_served_by_a_small_queue(serve, digits):
-    server = serve(max_batch_images=8, max_queue_pixels=784)
+def test_a_request_of_many_batches_is_admitted_as_a_whole(serve, digits):
+    server = serve(max_batch_images=8, max_queue_seconds=1e-6)
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         stub = pb_grpc.CompressionServiceStub(channel)
         made = stub.Compress(pb.CompressRequest(images=[raw(d) for d in digits[:100]]))
