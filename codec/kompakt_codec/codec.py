@@ -30,6 +30,7 @@ from kompakt_codec.frame import (
     FINGERPRINT_PREFIX_BYTES,
     Frame,
     Profile,
+    framing_bytes,
     pack_frame,
     parse_frame,
 )
@@ -207,11 +208,18 @@ class Codec:
         profile: Profile,
     ) -> bytes:
         """Frame a payload, of symbols or classical, for an image of this (height, width)."""
-        height, width = size
-        written = None if (height, width) == self._own_size else (height, width)
+        written = self._written(size)
         return pack_frame(
             payload, decoded, self.fingerprint, profile=profile, mode=mode, size=written
         )
+
+    def framing_bytes(self, size: Sequence[int], *, profile: Profile) -> int:
+        """How many bytes of an image's frame are not its payload."""
+        return framing_bytes(profile, self._written(size))
+
+    def _written(self, size: Sequence[int]) -> tuple[int, int] | None:
+        height, width = size
+        return None if (height, width) == self._own_size else (height, width)
 
     def pixels_of(self, latent_size: tuple[int, int]) -> int:
         """Pixels that ``synthesise`` makes of latents of this (h, w)."""

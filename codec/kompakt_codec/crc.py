@@ -3,9 +3,11 @@
 import google_crc32c
 
 
-def crc32c(*parts: bytes) -> int:
-    """The CRC-32C of the parts joined, an integer below 2**32."""
-    value = 0
-    for part in parts:
-        value = google_crc32c.extend(value, part)
-    return int(value)
+def crc32c(data: bytes) -> int:
+    """The CRC-32C of data, an integer below 2**32."""
+    return int(google_crc32c.value(data))
+
+
+def extend(value: int, data: bytes) -> int:
+    """The CRC-32C of what had the one given and of more data after it."""
+    return int(google_crc32c.extend(value, data))

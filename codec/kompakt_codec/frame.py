@@ -1,12 +1,13 @@
 """Frames: what stands around a payload (docs/format.md, "Frame")."""
 
 import enum
-import struct
+import functools
+import sys
 from dataclasses import dataclass
 
 import numpy as np
 
-from kompakt_codec.crc import crc32c
+from kompakt_codec.crc import crc32c, extend
 from kompakt_codec.entropy import Symbols
 from kompakt_codec.errors import CorruptStreamError, InvalidStreamError, UnsupportedVersionError
 from kompakt_codec.images import Pixels
@@ -23,6 +24,7 @@ NAMED_CODEC = 14
 """The mode of a classical frame whose payload's first byte names the codec."""
 DEFLATE_ONE_BLOCK = 15
 
+_IS_LITTLE = sys.byteorder == "little"
 _HAS_SHAPE = 0x10
 _MODE_MASK = 0x0F
 
@@ -90,12 +92,26 @@ def pack_frame(
     13 to 15, the uint8 pixels (height, width, channels). ``size`` (height, width) is only for a
     model that accepts several.
     """
-    head = VERSION << 5 | (_HAS_SHAPE if size else 0) | mode
-    head_and_shape = bytes([head]) + b"".join(_varint(n) for n in size or ())
-    opening = MAGIC if profile is Profile.FILE else b""
-    prefix = fingerprint[:FINGERPRINT_PREFIX_BYTES] if profile is Profile.FILE else b""
+    head_and_shape, opening = _opening(fingerprint, profile, mode, size)
     check = _check(profile, fingerprint, head_and_shape + _codec_name(mode, payload), decoded)
-    return opening + head_and_shape[:1] + prefix + head_and_shape[1:] + payload + check
+    return opening + payload + check
+
+
+def framing_bytes(profile: Profile, size: tuple[int, int] | None) -> int:
+    """How many bytes a frame takes beside its payload, for a ``size`` that is to be written."""
+    return len(_opening(bytes(32), profile, 0, size)[1]) + _CHECK_BYTES[profile]
+
+
+@functools.lru_cache(1024)
+def _opening(
+    fingerprint: bytes, profile: Profile, mode: int, size: tuple[int, int] | None
+) -> tuple[bytes, bytes]:
+    """The head with the shape, and all that stands before the payload."""
+    head = bytes([VERSION << 5 | (_HAS_SHAPE if size else 0) | mode])
+    shape = b"".join(_varint(n) for n in size or ())
+    if profile is Profile.EMBEDDED:
+        return head + shape, head + shape
+    return head + shape, MAGIC + head + fingerprint[:FINGERPRINT_PREFIX_BYTES] + shape
 
 
 def parse_frame(data: bytes, profile: Profile) -> Frame:
@@ -129,9 +145,14 @@ def parse_frame(data: bytes, profile: Profile) -> Frame:
 def _check(
     profile: Profile, fingerprint: bytes, opening: bytes, decoded: Symbols | Pixels
 ) -> bytes:
-    kind = "u1" if decoded.dtype == np.uint8 else "<i2"
-    value = crc32c(fingerprint, opening, decoded.astype(kind, copy=False).tobytes())
-    return struct.pack("<I", value)[: _CHECK_BYTES[profile]]
+    if decoded.dtype != np.uint8 and not _IS_LITTLE:
+        decoded = decoded.astype("<i2")
+    value = extend(_crc_of(fingerprint + opening), decoded.tobytes())
+    return value.to_bytes(4, "little")[: _CHECK_BYTES[profile]]
+
+
+_crc_of = functools.lru_cache(1024)(crc32c)
+"""Of what stands before the symbols, which is the same for most frames."""
 
 
 def _codec_name(mode: int, payload: bytes) -> bytes:

@@ -49,7 +49,11 @@ class TableEntropy:
         if len({t.shape for t in tables}) != 1:
             raise CheckpointError("every level needs tables for latents of one shape")
         self.tables = list(tables)
-        self._packed = _pack(tables)
+        packed = self._packed = _pack(tables)
+        highest = packed.minimums + packed.lengths - 1
+        self._ends = [
+            ends[:, :, None, None].astype(np.float32) for ends in (packed.minimums, highest)
+        ]
 
     @property
     def shape(self) -> LatentShape:
@@ -78,10 +82,9 @@ class TableEntropy:
 
     def clip(self, latents: npt.NDArray[np.float32], levels: Sequence[int]) -> Symbols:
         """Round latents (N, C, h, w) to the nearest symbols that each image's tables hold."""
-        packed, chosen = self._packed, list(levels)
-        low = packed.minimums[chosen][:, :, None, None].astype(np.float32)
-        high = low + (packed.lengths[chosen][:, :, None, None] - 1).astype(np.float32)
-        return np.clip(np.rint(latents), low, high).astype(np.int16)
+        low, high = (ends[np.asarray(levels)] for ends in self._ends)
+        clipped: Symbols = np.minimum(np.maximum(np.rint(latents), low), high).astype(np.int16)
+        return clipped
 
     def encode(self, symbols: Symbols, levels: Sequence[int]) -> list[bytes]:
         """Code symbols (N, C, h, w) to payloads."""

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kompakt_codec.images import Pixels
+from kompakt_codec.jit import kernel
 
 _WEBP_LEAST_BYTES = 15
 _MACROBLOCK = 16
@@ -43,21 +44,27 @@ def cannot_win_batch(
     differences along both axes, which k different differences along one leave at most k squared
     of: not a proof, but an image that fools it has to be made for it.
     """
-    num, height, width, channels = images.shape
+    num, height, width = images.shape[:3]
     if neural_bytes.min() > webp_floor(height, width):
         return np.zeros(num, np.bool_)
-    rows = images.reshape(num, height, width * channels)
-    along = rows[:, :, channels:] - rows[:, :, :-channels]
-    values = _num_distinct(rows), _num_distinct(along[:, 1:] - along[:, :-1])
-    bits = _BITS_OF_DISTINCT[np.minimum(*values)]
+    bits = _BITS_OF_DISTINCT[_num_distinct(np.ascontiguousarray(images))]
     return np.asarray((neural_bytes <= webp_floor(height, width)) & (bits >= 8 * neural_bytes))
 
 
-def _num_distinct(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp]:
-    """How many values each of N arrays holds."""
-    num = len(values)
-    flat: npt.NDArray[np.integer] = values.reshape(num, -1)
-    if num > 1:
-        flat = flat + np.arange(0, 256 * num, 256)[:, None]
-    counts = np.bincount(flat.ravel(), minlength=256 * num)
-    return np.asarray(np.count_nonzero(counts.reshape(num, 256), axis=1))
+@kernel
+def _num_distinct(images: Pixels) -> npt.NDArray[np.int64]:
+    """How many values each image holds, or its differences along both axes, whichever is fewer."""
+    num, height, width, channels = images.shape
+    fewest = np.zeros(num, np.int64)
+    for i in range(num):
+        values, differences = np.zeros(256, np.bool_), np.zeros(256, np.bool_)
+        for y in range(height):
+            for x in range(width):
+                for c in range(channels):
+                    values[images[i, y, x, c]] = True
+                    if x and y:
+                        below = np.int64(images[i, y, x, c]) - images[i, y, x - 1, c]
+                        above = np.int64(images[i, y - 1, x, c]) - images[i, y - 1, x - 1, c]
+                        differences[(below - above) & 255] = True
+        fewest[i] = min(values.sum(), differences.sum())
+    return fewest

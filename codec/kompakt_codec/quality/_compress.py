@@ -116,7 +116,7 @@ class _Rivalry:
         self._reconstruct = reconstruct
 
     def _framing(self, pixels: Pixels) -> int:
-        return len(self._frame(b"", np.zeros(0, np.int16), 0, pixels))
+        return self._codec.framing_bytes(pixels.shape[:2], profile=self._profile)
 
     def contested(
         self, images: Sequence[Pixels], trials: Sequence[Trial | None]

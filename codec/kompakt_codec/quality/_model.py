@@ -1,8 +1,8 @@
 """The model's part: the level of each image that meets the demand, or comes nearest."""
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,9 @@ GUARD = 2.0**-10
 to its neighbour (docs/format.md, "What is promised")."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Trial:
-    """An image at a level, as far as it was coded and decoded."""
+    """An image at a level, as far as it was coded and decoded. Filled in step by step."""
 
     level: int
     symbols: Symbols
@@ -54,8 +54,7 @@ class ModelTrials:
             self._take_level()
         elif self._bound != 0 or not self._demand.fallback:
             self._search()
-        todo = {i: trial for i, trial in enumerate(self.best) if trial and not trial.stream}
-        self._put(todo, self._encoded(list(todo.values())))
+        self._encode([trial for trial in self.best if trial and not trial.stream])
 
     def measure(self, wanted: npt.NDArray[np.bool_]) -> None:
         """Decode those of the images that are wanted (N,) and measure their distortion."""
@@ -64,11 +63,8 @@ class ModelTrials:
             for i, trial in enumerate(self.best)
             if trial and wanted[i] and math.isnan(trial.mse)
         }
-        self._put(todo, self._measured(list(todo), list(todo.values())))
-
-    def _put(self, where: Iterable[int], trials: Sequence[Trial]) -> None:
-        for i, trial in zip(where, trials, strict=True):
-            self.best[i] = trial
+        if todo:
+            self._measure(list(todo), list(todo.values()))
 
     def _take_level(self) -> None:
         level = self._demand.level
@@ -102,12 +98,16 @@ class ModelTrials:
         ]
         if self._bound is None:
             most = self._demand.max_bytes or 0
-            trials = self._encoded(trials)
-            return [replace(trial, meets=len(trial.stream) <= most) for trial in trials]
+            self._encode(trials)
+            for trial in trials:
+                trial.meets = len(trial.stream) <= most
+            return trials
         # Strictly below, so that no model's stream ever counts as lossless.
         bound = self._bound * (1 - GUARD)
-        trials = self._measured(images, trials)
-        return [replace(trial, meets=trial.mse < bound) for trial in trials]
+        self._measure(images, trials)
+        for trial in trials:
+            trial.meets = trial.mse < bound
+        return trials
 
     def _is_better(self, trial: Trial, other: Trial | None) -> bool:
         """Whether it meets the bound by the better level, or else comes nearer to it."""
@@ -119,21 +119,17 @@ class ModelTrials:
             return len(trial.stream) < len(other.stream)
         return trial.mse < other.mse
 
-    def _encoded(self, trials: Sequence[Trial]) -> list[Trial]:
+    def _encode(self, trials: Sequence[Trial]) -> None:
         levels = [trial.level for trial in trials]
         sizes = [trial.size for trial in trials]
         streams = self._engine.encode([trial.symbols for trial in trials], levels, sizes)
-        return [replace(t, stream=stream) for t, stream in zip(trials, streams, strict=True)]
+        for trial, stream in zip(trials, streams, strict=True):
+            trial.stream = stream
 
-    def _measured(self, images: Integers | Sequence[int], trials: Sequence[Trial]) -> list[Trial]:
+    def _measure(self, images: Integers | Sequence[int], trials: Sequence[Trial]) -> None:
         levels = [trial.level for trial in trials]
         full = self._engine.synthesise([trial.symbols for trial in trials], levels)
-        decoded = [crop_pixels(one, t.size) for one, t in zip(full, trials, strict=True)]
-        return [
-            replace(
-                trial,
-                mse=mse(self._images[i], pixels),
-                decoded=pixels if self._keep_decoded else None,
-            )
-            for i, trial, pixels in zip(images, trials, decoded, strict=True)
-        ]
+        for i, trial, one in zip(images, trials, full, strict=True):
+            pixels = crop_pixels(one, trial.size)
+            trial.mse = mse(self._images[i], pixels)
+            trial.decoded = pixels if self._keep_decoded else None
