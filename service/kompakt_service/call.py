@@ -15,6 +15,8 @@ from kompakt_service.pool import CURRENT
 _Item = TypeVar("_Item")
 _Value = TypeVar("_Value")
 
+CLOCK_TOLERANCE_SECONDS = 0.02
+"""A caller cancels at its own deadline, that much ahead of this clock at most."""
 _LOOK_SECONDS = 0.001
 """A caller that leaves is noticed that late: asking gRPC takes a lock."""
 _NEVER_SECONDS = 1e8
@@ -61,12 +63,15 @@ class Call:
     def over(self) -> CallError | None:
         """Why the work is not worth going on with; None if it is."""
         now = time.monotonic()
-        if now > self.deadline:
-            return CallError("DEADLINE_EXCEEDED", "the deadline passed before the work was done")
-        if now - self.looked > _LOOK_SECONDS:
+        is_late = now > self.deadline
+        if not is_late and now - self.looked > _LOOK_SECONDS:
             if not self.is_wanted():
-                return CallError("CANCELLED", "the caller went away")
+                is_late = now > self.deadline - CLOCK_TOLERANCE_SECONDS
+                if not is_late:
+                    return CallError("CANCELLED", "the caller went away")
             self.looked = now
+        if is_late:
+            return CallError("DEADLINE_EXCEEDED", "the deadline passed before the work was done")
         return None
 
     def check(self) -> None:

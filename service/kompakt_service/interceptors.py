@@ -14,12 +14,12 @@ import grpc
 from google.rpc import status_pb2
 
 from kompakt_codec.errors import CodecError
+from kompakt_service.call import CLOCK_TOLERANCE_SECONDS
 from kompakt_service.errors import DETAILS_KEY, CallError, ServiceError, to_status
 from kompakt_service.metrics import Metrics, RpcSeries
 from kompakt_service.pool import CURRENT, CallPool
 
 _LOGGER = logging.getLogger(__name__)
-_CLOCK_TOLERANCE_SECONDS = 0.02
 _POOL_ATTRIBUTE = "experimental_thread_pool"
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _MALFORMED = object()
@@ -252,9 +252,8 @@ def _code(context: grpc.ServicerContext) -> grpc.StatusCode | None:
 def _ended(context: grpc.ServicerContext) -> grpc.StatusCode | None:
     """Why a call is over that the server did not end; None if it is not."""
     remaining: float | None = context.time_remaining()
-    # A caller cancels at its own deadline, a moment ahead of this clock, and the end of its stream
-    # can arrive before the cancellation.
-    if remaining is not None and remaining < _CLOCK_TOLERANCE_SECONDS:
+    # The end of its stream can arrive before the cancellation.
+    if remaining is not None and remaining < CLOCK_TOLERANCE_SECONDS:
         return grpc.StatusCode.DEADLINE_EXCEEDED
     return None if context.is_active() else grpc.StatusCode.CANCELLED
 
