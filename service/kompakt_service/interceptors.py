@@ -170,8 +170,7 @@ class _Observer:
             self._end(context, code, started)
 
     def _end(self, context: grpc.ServicerContext, code: grpc.StatusCode, started: float) -> None:
-        if code is not grpc.StatusCode.OK or not context.is_active():
-            code = _code(context) or _ended(context) or code
+        code = _code(context) or _ended(context) or code
         seconds = time.perf_counter() - started
         self._series.handling(seconds)
         if code is grpc.StatusCode.OK:
