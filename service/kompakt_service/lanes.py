@@ -87,6 +87,9 @@ class Lanes:
         self._queue: FairQueue[Job] = FairQueue()
         self._load = Load()
         self._pixels = 0
+        self._inside = 0
+        self.num_calls: Callable[[], int] = lambda: 0
+        """How many calls the server has accepted; those that are not in here may be coming."""
         self._closed = False
         self._lock = threading.Lock()
         metrics.notebook.watch(metrics.queue_pixels, lambda: self._pixels)
@@ -123,6 +126,7 @@ class Lanes:
                 raise CallError("SHUTTING_DOWN", "the server is shutting down")
             job.seconds = self._load.seconds(job.series, job.pixels)
             self._pixels += job.pixels
+            self._inside += 1
             if self._free:
                 self._free -= 1
                 job.leads = True
@@ -158,6 +162,7 @@ class Lanes:
             with self._lock:
                 self._load.end(begun, seconds, job.series, computed)
                 self._pixels -= sum(one.pixels for one in batch)
+                self._inside -= len(batch)
                 following = self._next()
             if following is not None and following.gate is not None:
                 following.gate.release()
@@ -166,15 +171,17 @@ class Lanes:
                     fellow.gate.release()
 
     def _let_others_come(self) -> None:
-        """Give way as long as that brings more jobs.
+        """Give way to calls that are on their way here, as long as that brings more jobs.
 
         Where threads share a core, those that are just receiving calls would else be kept from it
-        by batches of one.
+        by batches of one. A lone call does not give way: other processes might take the core.
         """
         for _ in range(_MAX_YIELDS):
-            waiting = len(self._queue)
+            inside = self._inside
+            if self.num_calls() <= inside:
+                return
             os.sched_yield()
-            if len(self._queue) == waiting:
+            if self._inside <= inside:
                 return
 
     def _fellows(self, job: Job) -> list[Job]:

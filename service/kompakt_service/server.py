@@ -134,6 +134,7 @@ class Server:
             name="stream",
             on_idle=on_idle,
         )
+        self._lanes.num_calls = unary.num_pending
         return CallInterceptor(self._metrics, unary, streams)
 
     def _make_server(self) -> grpc.Server:
