@@ -19,6 +19,7 @@ from kompakt_codec.quality import (
     Made,
     QualityUnreachableError,
     compress_with,
+    warm_up,
 )
 from kompakt_codec.quality._rival import is_of_use, lossless_may_win
 from tests.support import make_checkpoint, several_domains
@@ -292,3 +293,10 @@ def test_a_classical_frame_names_its_model_and_no_size(codec):
     )
     with pytest.raises(InvalidStreamError, match="where none is needed"):
         codec.decode_classical(parse_frame(sized, Profile.EMBEDDED))
+
+
+def test_a_codec_that_was_warmed_up_gives_what_it_gave_before(digits, codec):
+    before = compress_with(codec, list(digits[:3]), Demand())
+    warm_up(codec)
+    after = compress_with(codec, list(digits[:3]), Demand())
+    assert [one.stream for one in after] == [one.stream for one in before]

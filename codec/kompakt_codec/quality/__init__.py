@@ -13,6 +13,7 @@ from kompakt_codec.quality._compress import (
 from kompakt_codec.quality._demand import Demand, QualityUnreachableError
 from kompakt_codec.quality._engine import Engine, Size
 from kompakt_codec.quality._search import LevelSearch
+from kompakt_codec.quality._warm_up import warm_up
 
 __all__ = [
     "Contest",
@@ -25,4 +26,5 @@ __all__ = [
     "compress_to",
     "compress_with",
     "open_contest",
+    "warm_up",
 ]

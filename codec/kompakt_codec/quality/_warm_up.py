@@ -1,0 +1,18 @@
+"""What the first image would have to wait for, done before it comes."""
+
+import numpy as np
+
+from kompakt_codec.codec import Codec
+from kompakt_codec.frame import Profile
+from kompakt_codec.quality._compress import Made, compress_with
+from kompakt_codec.quality._demand import Demand
+
+
+def warm_up(codec: Codec) -> None:
+    """Compress and decompress a flat image: loops are compiled, memory and threads allotted."""
+    header = codec.header
+    flat = np.zeros((header.height, header.width, header.channels), np.uint8)
+    for fallback in (True, False):
+        made = compress_with(codec, [flat], Demand(fallback=fallback), profile=Profile.EMBEDDED)
+        streams = [one.stream for one in made if isinstance(one, Made)]
+        codec.decompress(streams, profile=Profile.EMBEDDED)
