@@ -30,7 +30,7 @@ ENV PATH=/opt/kompakt/bin:$PATH \
     KOMPAKT_LOG_FORMAT=json
 USER 10001
 # Loading the models compiles the loops, for processors like this one; others do it at their first start.
-RUN ["python", "-c", "from kompakt_service import settings, store; store.ModelStore.load(settings.DEFAULT_MODELS, 'cpu')"]
+RUN ["python", "-c", "from kompakt_service import server, settings; server.Server(settings.load_settings({}))"]
 EXPOSE 50051 9464
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["kompakt", "health"]

@@ -9,7 +9,6 @@ from pathlib import Path
 from kompakt_codec.checkpoint import SUFFIX
 from kompakt_codec.codec import Codec
 from kompakt_codec.errors import CheckpointError
-from kompakt_codec.quality import warm_up
 from kompakt_service.errors import ServiceError
 from kompakt_service.registry import Version
 
@@ -75,10 +74,7 @@ class Loader:
             raise CheckpointError(f"{path}: cannot be read: {exc.strerror}") from exc
 
     def load(self, path: str, *, sha256: str | None = None) -> LoadedModel:
-        """Load a checkpoint, ready for calls; it must have this hash if one is given.
-
-        Raises CheckpointError.
-        """
+        """Load a checkpoint, which must have this hash if one is given. Raises CheckpointError."""
         found = self.digest(path)
         if found != (sha256 or found):
             raise CheckpointError(
@@ -87,7 +83,6 @@ class Loader:
             )
         with _BUILDING:
             codec = Codec.load(self.directory / path, self.device, effort=self.effort)
-        warm_up(codec)
         if self.digest(path) != found:
             raise CheckpointError(f"{self.directory / path}: changed while it was read")
         header = codec.header

@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection
 from kompakt.v1 import compression_pb2 as pb
 from kompakt.v1 import compression_pb2_grpc as pb_grpc
 from kompakt_codec.images import ImageLimits
+from kompakt_codec.quality import warm_up
 from kompakt_service.interceptors import CallInterceptor
 from kompakt_service.lanes import Lanes
 from kompakt_service.metrics import Metrics
@@ -51,6 +52,8 @@ class Server:
             state_file=settings.model_state,
             on_change=self._metrics.describe_models,
         )
+        for model in self.store:  # those that come later are tested, which warms them up
+            warm_up(model.codec)
         self._lanes = Lanes(
             settings.num_lanes,
             max_batch_images=settings.max_batch_images,

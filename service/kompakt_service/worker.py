@@ -6,6 +6,8 @@ it. Either takes the end of the pipe for the end of the other. Signals mean noth
 they may reach it and the supervisor both, and only the supervisor knows what to make of them.
 """
 
+import logging
+import os
 import signal
 import sys
 import threading
@@ -92,4 +94,8 @@ class _Orders(dict[str, threading.Event]):
 
 
 if __name__ == "__main__":
-    sys.exit(main(Connection(int(sys.argv[1]))))
+    exit_status = main(Connection(int(sys.argv[1])))
+    logging.shutdown()
+    # Everything is stopped; at an ordinary exit a thread of gRPC's core that is still about can
+    # meet its own destructor, and abort.
+    os._exit(exit_status)
