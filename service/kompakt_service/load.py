@@ -1,19 +1,39 @@
 """How long what waits will take, judged by how long the like of it took."""
 
 import time
+from collections import deque
 from collections.abc import Hashable
-from dataclasses import dataclass
 
-_FORGET = 0.9
-"""What is left of the weight of a batch when the next one has been measured."""
-
+_BATCHES = 16
+"""So many of the last batches tell the pace."""
+_OUTLIER = 4.0
+"""How much slower than the median a batch must be to tell nothing."""
 _ROUNDING_SECONDS = 1e-9
 
 
-@dataclass(slots=True)
-class _Pace:
-    seconds: float = 0.0
-    pixels: float = 0.0
+class Pace:
+    """How long a pixel takes, as the last batches say.
+
+    Not the first one, which may have compiled and allocated, and none that something else held up:
+    a queue that is thought to be slow is not given the work that would prove it quick.
+    """
+
+    def __init__(self) -> None:
+        self._batches: deque[tuple[float, int]] = deque(maxlen=_BATCHES)
+        self._is_warm = False
+        self.seconds_per_pixel = 0.0
+        """0 as long as it is not known."""
+
+    def tell(self, seconds: float, pixels: int) -> None:
+        """Learn from a batch."""
+        if not self._is_warm:
+            self._is_warm = True
+            return
+        self._batches.append((seconds / pixels, pixels))
+        most = _OUTLIER * sorted(self._batches)[(len(self._batches) - 1) // 2][0]
+        usual = [(pace, count) for pace, count in self._batches if pace <= most]
+        total = sum(count for _, count in usual)
+        self.seconds_per_pixel = sum(pace * count for pace, count in usual) / total
 
 
 class Load:
@@ -25,7 +45,7 @@ class Load:
     """
 
     def __init__(self) -> None:
-        self._paces: dict[Hashable, _Pace] = {}
+        self._paces: dict[Hashable, Pace] = {}
         self._active = 0
         self._shared = 0.0
         self._since = 0.0
@@ -33,9 +53,9 @@ class Load:
         self._running = 0.0
 
     def seconds(self, kind: Hashable, pixels: int) -> float:
-        """What so many pixels will take of an operation; 0 as long as none was measured."""
+        """What so many pixels will take of an operation; 0 as long as that is not known."""
         pace = self._paces.get(kind)
-        return pixels * pace.seconds / pace.pixels if pace else 0.0
+        return pixels * pace.seconds_per_pixel if pace else 0.0
 
     def queue(self, caller: str, seconds: float) -> None:
         """Count work that waits."""
@@ -70,9 +90,7 @@ class Load:
         self._active -= 1
         self._running = self._running - seconds if self._active else 0.0
         if pixels:
-            pace = self._paces.setdefault(kind, _Pace())
-            pace.seconds = _FORGET * pace.seconds + self._shared - begun
-            pace.pixels = _FORGET * pace.pixels + pixels
+            self._paces.setdefault(kind, Pace()).tell(self._shared - begun, pixels)
 
     def _advance(self) -> None:
         now = time.monotonic()

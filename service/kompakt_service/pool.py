@@ -15,8 +15,11 @@ from kompakt_service.errors import CallError
 from kompakt_service.fairness import FairQueue
 
 CALLER_KEY = "kompakt-caller"
-_REMEMBER = 1 / 64
-"""The weight of one call in the time that calls take."""
+_WEIGHT = 1 / 128
+"""Of one call in the time that calls take."""
+_LONG = 1 / 16
+"""Of the longest wait: a call that takes more counts as that much. Whether large calls fit into the
+time is for the lanes to say, who know their size."""
 
 
 class _Current(threading.local):
@@ -176,7 +179,8 @@ class CallPool(futures.ThreadPoolExecutor):
         """Count a call that is over; the next that this thread is to run."""
         with self._mutex:
             now = time.monotonic()
-            self._call_seconds += _REMEMBER * (now - self._last_end - self._call_seconds)
+            took = min(now - self._last_end, _LONG * self._max_wait_seconds)
+            self._call_seconds += _WEIGHT * (took - self._call_seconds)
             self._last_end = now
             self._pending -= 1
             self._running -= 1

@@ -10,6 +10,7 @@ import pytest
 from kompakt_service.call import Call
 from kompakt_service.errors import CallError
 from kompakt_service.lanes import Job, Lanes
+from kompakt_service.load import Pace
 from kompakt_service.metrics import Metrics
 
 
@@ -241,11 +242,9 @@ def test_a_busy_lane_refuses_what_would_wait_for_too_long():
     lanes, stub = make_lanes(max_queue_seconds=1.0), Stub()
     lanes.admit(make_call(), stub.series, 10**9)  # an idle one takes anything
     held = Held(lanes, stub)
-    lanes._load.end(lanes._load.begin(0.0), 0.0, stub.series, 0)
-    lanes._load._paces.clear()
     lanes.admit(make_call(), stub.series, 10**9)  # nothing is known yet
-    pace = lanes._load._paces[stub.series] = type("Pace", (), {})()
-    pace.seconds, pace.pixels = 1.0, 10.0
+    lanes._load._paces[stub.series] = pace = Pace()
+    pace.seconds_per_pixel = 0.1
     held.bring(stub.job(1, call=make_call("bulk"), pixels=30))
     with pytest.raises(CallError, match=r"the queue is full; try again in 3\.00 s") as caught:
         lanes.admit(make_call("bulk"), stub.series, 1)
@@ -255,5 +254,4 @@ def test_a_busy_lane_refuses_what_would_wait_for_too_long():
     soon = make_call("single", deadline=time.monotonic() + 0.15)
     with pytest.raises(CallError, match="longer than the call's deadline"):
         lanes.admit(soon, stub.series, 1)
-    pace.seconds, pace.pixels = 0.0, 1.0
     held.release()

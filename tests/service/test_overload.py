@@ -119,11 +119,11 @@ def test_work_that_would_outlast_its_deadline_is_refused_at_once(serve, held, di
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         stub = pb_grpc.CompressionServiceStub(channel)
         held.release.set()
-        stub.Compress(many)  # the drain rate is known from now on
+        stub.Compress(many)  # the pace is known from now on
         held.entered.clear()
         held.release.clear()
         for pace in server._lanes._load._paces.values():
-            pace.seconds = pace.pixels / 100  # 100 pixels a second
+            pace.seconds_per_pixel = 0.01
         running = []
         for _ in range(server._settings.num_lanes):
             running.append(stub.Compress.future(many))
