@@ -18,7 +18,7 @@ from typing import Any
 from kompakt_service.call import Call, Timings
 from kompakt_service.errors import CallError
 from kompakt_service.fairness import FairQueue
-from kompakt_service.load import Load
+from kompakt_service.load import CAUTION, Load
 from kompakt_service.metrics import Metrics, OperationSeries
 
 _MAX_YIELDS = 16
@@ -81,7 +81,7 @@ class Lanes:
     ) -> None:
         self.max_batch_images = max_batch_images
         self.max_batch_pixels = max_batch_pixels
-        self._max_queue_seconds = max_queue_seconds
+        self._max_queue_seconds = CAUTION * max_queue_seconds
         # At every release of the lock: as long as a lane is free, nothing waits.
         self._free = num_lanes
         self._queue: FairQueue[Job] = FairQueue()

@@ -4,6 +4,8 @@ import time
 from collections import deque
 from collections.abc import Hashable
 
+CAUTION = 0.75
+"""How much of the time that a call may wait is promised: what a queue will take is a guess."""
 _BATCHES = 16
 """So many of the last batches tell the pace."""
 _OUTLIER = 4.0

@@ -102,7 +102,9 @@ class Observer:
         else:
             self._metrics.notebook.series(self._metrics.handled, *self._labels, code.name)(1)
         self._metrics.notebook.count_at_times()
-        level = logging.DEBUG if code is grpc.StatusCode.OK else logging.INFO
+        # Refusals come in floods, which a line for each would only make worse.
+        is_quiet = code is grpc.StatusCode.OK or CURRENT.refusal is not None
+        level = logging.DEBUG if is_quiet else logging.INFO
         if _LOGGER.isEnabledFor(level):
             _log(level, self._labels, context, code, seconds)
 

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from kompakt_service.errors import CallError
 from kompakt_service.fairness import FairQueue
+from kompakt_service.load import CAUTION
 
 CALLER_KEY = "kompakt-caller"
 _WEIGHT = 1 / 128
@@ -81,7 +82,7 @@ class CallPool(futures.ThreadPoolExecutor):
         self._pending = 0
         self._num_threads = threads
         self._max_pending = max_pending
-        self._max_wait_seconds = max_wait_seconds
+        self._max_wait_seconds = CAUTION * max_wait_seconds
         self._share = share
         self._on_idle = on_idle
         self._waiting: FairQueue[_Task] = FairQueue()

@@ -239,7 +239,7 @@ def test_no_more_lanes_are_at_work_than_there_are():
 
 
 def test_a_busy_lane_refuses_what_would_wait_for_too_long():
-    lanes, stub = make_lanes(max_queue_seconds=1.0), Stub()
+    lanes, stub = make_lanes(max_queue_seconds=2.0), Stub()
     lanes.admit(make_call(), stub.series, 10**9)  # an idle one takes anything
     held = Held(lanes, stub)
     lanes.admit(make_call(), stub.series, 10**9)  # nothing is known yet

@@ -131,7 +131,7 @@ def test_without_shares_all_are_there_for_one(make_pool):
 
 
 def test_a_refusal_is_given_at_once_in_the_arriving_thread_with_a_hint(make_pool):
-    pool = make_pool(1, wait=1.0)
+    pool = make_pool(1, wait=1.4)
     pool._call_seconds = 0.4
     calls = Calls(pool)
     calls.submit("bulk")
