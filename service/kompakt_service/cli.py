@@ -21,6 +21,7 @@ from kompakt_service.settings import (
     name_of_flag,
 )
 from kompakt_service.supervisor import supervise
+from kompakt_service.turns import switch_often
 
 
 def main(argv: list[str]) -> int:
@@ -31,6 +32,7 @@ def main(argv: list[str]) -> int:
     # Without this every counter has a second series that no dashboard reads.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     keep_large_blocks()
+    switch_often()
     try:
         settings = load_settings(flags, config_file)
         configure_logging(settings.log_level, settings.log_format)

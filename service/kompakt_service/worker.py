@@ -21,6 +21,7 @@ from kompakt_service.logs import configure_logging
 from kompakt_service.ports import StartError
 from kompakt_service.server import Server
 from kompakt_service.settings import Settings
+from kompakt_service.turns import switch_often
 
 LOADED = "loaded"
 """The models are loaded; their names follow."""
@@ -42,6 +43,7 @@ def main(pipe: Pipe) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     keep_large_blocks()
+    switch_often()
     try:
         return _run(pipe)
     except (EOFError, BrokenPipeError):  # the supervisor is gone before there was anything to stop
