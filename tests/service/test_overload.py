@@ -123,7 +123,7 @@ def test_work_that_would_outlast_its_deadline_is_refused_at_once(serve, held, di
         held.entered.clear()
         held.release.clear()
         for pace in server._lanes._load._paces.values():
-            pace.seconds_per_pixel = 0.01
+            pace.seconds_per_pixel = 0.005
         running = []
         for _ in range(server._settings.num_lanes):
             running.append(stub.Compress.future(many))
