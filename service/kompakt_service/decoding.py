@@ -67,10 +67,10 @@ class Decompressor:
         for i, item in enumerate(done):
             if isinstance(item, tuple):
                 model, frame = item
-                # As far as the frame says it truly; one that lies will be refused.
-                pixels = model.codec.num_pixels(frame)
-                answer_bytes += pixels * model.codec.header.channels
-                groups.setdefault(model, _Group()).add(i, frame, pixels)
+                group = groups.get(model)
+                if group is None:
+                    group = groups[model] = _Group(model.codec)
+                answer_bytes += group.add(i, frame) * model.codec.header.channels
             else:
                 self._pipeline.count_failure("decompress", named.name if named else "", item)
         self._pipeline.check_answer(answer_bytes)
@@ -152,17 +152,24 @@ class Decompressor:
 class _Group:
     """The frames of one model."""
 
-    def __init__(self) -> None:
+    def __init__(self, codec: Codec) -> None:
         self.members: list[int] = []
         """Their positions in the request."""
         self.frames: list[Frame] = []
         self.pixels: list[int] = []
+        """As far as the frames tell truly; one that lies will be refused."""
+        self._codec = codec
+        self._pixels_of: dict[tuple[int, int] | None, int] = {}
 
-    def add(self, member: int, frame: Frame, pixels: int) -> None:
-        """Add a frame."""
+    def add(self, member: int, frame: Frame) -> int:
+        """Add a frame; returns its pixels."""
+        pixels = self._pixels_of.get(frame.size)
+        if pixels is None:
+            pixels = self._pixels_of[frame.size] = self._codec.num_pixels(frame)
         self.members.append(member)
         self.frames.append(frame)
         self.pixels.append(pixels)
+        return pixels
 
 
 def decode_batch(
