@@ -121,6 +121,7 @@ def test_two_workers_answer_on_one_port_and_one_page_sums_them(group, digits):
 
     _, calls = group.channel_to_each(digits[0])
 
+    settled_calls(group)
     page = metrics_page(group)
     assert value(page, "grpc_server_started_total") == before + calls
     assert value(page, "kompakt_model_info", model="tiny-ae") == 1
