@@ -25,7 +25,7 @@ class Transform:
         self._shape, self._dtype = ITEM_SHAPES[name], ITEM_TYPES[name]
 
     def __call__(self, batch: Any) -> Any:
-        """Transform uint8 images (N, 28, 28) to int8 latents (N, 112), or the reverse."""
+        """Transform uint8 images (N, 28, 28) to int8 latents (N, 24), or the reverse."""
         return self._session.run(None, {"batch": batch})[0]
 
     def of_bytes(self, items: list[bytes]) -> list[bytes]:
