@@ -179,6 +179,8 @@ class HyperEntropy:
         sums = round_shift(self.layers[f"last.{group}"](h, levels), _SUM_BITS - PARAMETER_BITS)
         flat = np.clip(sums, -_MEAN_LIMIT, _MEAN_LIMIT).astype(np.int32)
         means, scales = np.split(flat.transpose(0, 3, 1, 2), 2, axis=1)
+        # Contiguous also where h = w = 1: the coder is compiled for no other.
+        means, scales = np.ascontiguousarray(means), np.ascontiguousarray(scales)
         return means.reshape(len(y), -1), scales.reshape(len(y), -1)
 
     def _side_shape(self, shape: LatentShape) -> LatentShape:

@@ -1,6 +1,8 @@
 """Compiled loops: what numpy has no array operation for, and Python is too slow for."""
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import ParamSpec, TypeVar, cast
 
 import numba
@@ -12,11 +14,22 @@ _Result = TypeVar("_Result")
 def kernel(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
     """Compile at the first call, for good where a cache can be written; runs without the GIL.
 
-    The cache lies beside the source or in the user's cache directory, or where NUMBA_CACHE_DIR
-    says.
+    The cache lies where NUMBA_CACHE_DIR says, else in the user's cache directory.
     """
     try:
         compiled = numba.njit(function, cache=True, nogil=True)
     except RuntimeError:  # no place for a cache
         compiled = numba.njit(function, nogil=True)
     return cast(Callable[_Parameters, _Result], compiled)
+
+
+def _use_cache_of_this_source() -> None:
+    """Numba looks at the source of a loop, not at that of the loops which it calls."""
+    digest = hashlib.sha256(numba.__version__.encode())
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    base = numba.config.CACHE_DIR or Path.home() / ".cache" / "kompakt"
+    numba.config.CACHE_DIR = str(Path(base) / f"loops-{digest.hexdigest()[:16]}")
+
+
+_use_cache_of_this_source()

@@ -83,7 +83,8 @@ class TableEntropy:
     def clip(self, latents: npt.NDArray[np.float32], levels: Sequence[int]) -> Symbols:
         """Round latents (N, C, h, w) to the nearest symbols that each image's tables hold."""
         low, high = (ends[np.asarray(levels)] for ends in self._ends)
-        clipped: Symbols = np.minimum(np.maximum(np.rint(latents), low), high).astype(np.int16)
+        # What is no number becomes the lowest symbol: no index may leave the tables.
+        clipped: Symbols = np.fmin(np.fmax(np.rint(latents), low), high).astype(np.int16)
         return clipped
 
     def encode(self, symbols: Symbols, levels: Sequence[int]) -> list[bytes]:

@@ -80,11 +80,24 @@ class CallInterceptor(grpc.ServerInterceptor):
         else:
             assert handler.unary_unary is not None
             observer = Observer(self._metrics, "unary", method, handler.unary_unary)
-            is_admin = method.startswith("/kompakt.v1.ModelAdminService/")
-            behaviour, pool = observer.unary, self._admin if is_admin else self._unary
+            if method.startswith("/kompakt.v1.ModelAdminService/"):
+                return self._wrapped_admin(handler, observer)
+            behaviour, pool = observer.unary, self._unary
             make = grpc.stream_unary_rpc_method_handler
         return make(
             _on_pool(behaviour, pool),
+            request_deserializer=careful_parser(handler.request_deserializer),
+            response_serializer=handler.response_serializer,
+        )
+
+    def _wrapped_admin(self, handler: Handler, observer: Observer) -> Handler:
+        """Nobody is refused there, so that the thread is not taken before the message has come."""
+
+        def behaviour(request: Any, context: grpc.ServicerContext) -> Any:
+            return observer.unary(iter((request,)), context)
+
+        return grpc.unary_unary_rpc_method_handler(
+            _on_pool(behaviour, self._admin),
             request_deserializer=careful_parser(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )

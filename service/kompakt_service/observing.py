@@ -16,6 +16,7 @@ from kompakt_codec.errors import CodecError
 from kompakt_service.call import CLOCK_TOLERANCE_SECONDS
 from kompakt_service.errors import DETAILS_KEY, CallError, ServiceError, to_status
 from kompakt_service.metrics import Metrics, RpcSeries
+from kompakt_service.patience import PATIENCE
 from kompakt_service.pool import CURRENT
 
 _LOGGER = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ class Observer:
     ) -> None:
         service, _, name = method.removeprefix("/").rpartition("/")
         self._behaviour = behaviour
+        self._is_stream = grpc_type != "unary"
         self._labels = (grpc_type, service, name)
         self._metrics = metrics
         self._series: RpcSeries = metrics.rpc(*self._labels)
@@ -44,7 +46,8 @@ class Observer:
         try:
             if CURRENT.refusal is not None:
                 _refuse(context, CURRENT.refusal)
-            request = _the_message(requests, context)
+            with PATIENCE.waiting(context):
+                request = _the_message(requests, context)
             series.received(1)
             response = self._behaviour(request, context)
         except BaseException as exc:
@@ -94,7 +97,8 @@ class Observer:
             self._end(context, code, started)
 
     def _end(self, context: grpc.ServicerContext, code: grpc.StatusCode, started: float) -> None:
-        code = _code(context) or _ended(context) or code
+        if code is not grpc.StatusCode.OK or self._is_stream:
+            code = _code(context) or _ended(context) or code
         seconds = time.perf_counter() - started
         self._series.handling(seconds)
         if code is grpc.StatusCode.OK:

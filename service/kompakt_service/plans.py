@@ -10,7 +10,7 @@ from kompakt_codec.images import FileFormat, Fit
 from kompakt_codec.quality import Demand
 from kompakt_service.messages import FITS, FORMATS, PROFILES, choose, read_demand
 
-_MAX_KNOWN = 1024
+_MAX_KNOWN, _MAX_KNOWN_BYTES = 1024, 256
 
 _Options = TypeVar("_Options", pb.CompressOptions, pb.DecompressOptions)
 _Plan = TypeVar("_Plan")
@@ -73,5 +73,6 @@ class Plans(Generic[_Options, _Plan]):
             plan = self._read(options)
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
-            self._known[key] = plan
+            if len(key) <= _MAX_KNOWN_BYTES:  # longer ones hold what no server knows
+                self._known[key] = plan
         return plan

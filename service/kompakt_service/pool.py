@@ -49,14 +49,22 @@ class _Task:
         """Run the call, which handles its own errors."""
         self._fn(*self._args)
         self._done = True
-        while self._callbacks:
-            self._callbacks.popleft()(self)
+        self._call_back()
 
     def add_done_callback(self, callback: Callable[[Any], Any]) -> None:
         """Have a function called when the call is over."""
         self._callbacks.append(callback)
-        if self._done and self._callbacks:
-            self._callbacks.popleft()(self)
+        if self._done:
+            self._call_back()
+
+    def _call_back(self) -> None:
+        """Once each, whichever thread is the first."""
+        while True:
+            try:
+                callback = self._callbacks.popleft()
+            except IndexError:
+                return
+            callback(self)
 
 
 class CallPool(futures.ThreadPoolExecutor):

@@ -3,7 +3,8 @@
 Errors are raised here and below, and mapped to statuses in one place, ``interceptors``.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import grpc
@@ -15,7 +16,7 @@ from kompakt_service.answers import add_compressed, add_decompressed, add_evalua
 from kompakt_service.call import Call, attempt
 from kompakt_service.compressing import Compressor
 from kompakt_service.decoding import Decompressor
-from kompakt_service.errors import ITEM_ERRORS, ItemError, ServiceError, to_status
+from kompakt_service.errors import ITEM_ERRORS, CallError, ItemError, ServiceError, to_status
 from kompakt_service.evaluation import Evaluator, Plan, Pool
 from kompakt_service.pipeline import Pipeline
 from kompakt_service.plans import CompressPlan, DecompressPlan, Plans
@@ -62,13 +63,16 @@ class CompressionServicer(pb_grpc.CompressionServiceServicer):
         for options, batches, first in bursts(request_iterator, self._max_images, "images"):
             plan = self._compress_plans.of(options)
             model = model or self._pipeline.store.get(plan.model)
-            images = [image for batch in batches for image in batch]
-            items = self._compressor.compress(images, model, Call.of(context), plan)
-            for part, index in _parts(items, batches, first):
+            call = Call.of(context)
+            compress = functools.partial(
+                self._compressor.compress, model=model, call=call, plan=plan
+            )
+            for items in _together(compress, batches):
                 response = pb.StreamCompressResponse(
                     model=model.name, fingerprint=model.codec.header.fingerprint
                 )
-                _add_results(response.results, part, add_compressed, index)
+                _add_results(response.results, items, add_compressed, first)
+                first += len(items)
                 yield response
 
     def Decompress(  # noqa: N802
@@ -94,11 +98,14 @@ class CompressionServicer(pb_grpc.CompressionServiceServicer):
         models = self._pipeline.store.snapshot()
         for options, batches, first in bursts(request_iterator, self._max_images, "streams"):
             plan = self._decompress_plans.of(options)
-            streams = [stream for batch in batches for stream in batch]
-            items = self._decompressor.decompress(streams, Call.of(context), plan, models)
-            for part, index in _parts(items, batches, first):
+            call = Call.of(context)
+            decompress = functools.partial(
+                self._decompressor.decompress, call=call, plan=plan, models=models
+            )
+            for items in _together(decompress, batches):
                 response = pb.StreamDecompressResponse()
-                _add_results(response.results, part, add_decompressed, index)
+                _add_results(response.results, items, add_decompressed, first)
+                first += len(items)
                 yield response
 
     def Evaluate(  # noqa: N802
@@ -173,13 +180,23 @@ def _raise_single(results: list[_Item | ItemError]) -> list[_Item | ItemError]:
     return results
 
 
-def _parts(
-    items: Sequence[_Item], batches: Iterable[Sequence[Any]], first: int
-) -> Iterator[tuple[Sequence[_Item], int]]:
-    """The items of each batch, and the number of the first."""
+def _together(
+    work: Callable[[Sequence[Any]], Sequence[_Item]], batches: Sequence[Sequence[Any]]
+) -> Iterator[Sequence[_Item]]:
+    """The results of each message's items, which are worked on together.
+
+    One by one if all answers together are over the limit, which is that of one message.
+    """
+    try:
+        results = work([item for batch in batches for item in batch])
+    except CallError as exc:
+        if exc.reason != "TOO_MANY_IMAGES" or len(batches) == 1:
+            raise
+        yield from map(work, batches)
+        return
     start = 0
     for batch in batches:
-        yield items[start : start + len(batch)], first + start
+        yield results[start : start + len(batch)]
         start += len(batch)
 
 

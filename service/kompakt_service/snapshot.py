@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from kompakt_codec.errors import CheckpointError, ModelMismatchError
 from kompakt_codec.frame import FINGERPRINT_PREFIX_BYTES
+from kompakt_codec.quality import warm_up
 from kompakt_service.loading import LoadedModel, Loader
 from kompakt_service.registry import Registry, Version
 
@@ -105,10 +106,17 @@ def load_registry(
     return Models(
         registry,
         {
-            version: known.get(version) or loader.load(version.path, sha256=version.sha256)
+            version: known.get(version) or _load_warm(loader, version)
             for version in registry.versions
         },
     )
+
+
+def _load_warm(loader: Loader, version: Version) -> LoadedModel:
+    """A version that another process has tested, ready for calls."""
+    model = loader.load(version.path, sha256=version.sha256)
+    warm_up(model.codec)
+    return model
 
 
 def _prefix(model: LoadedModel) -> bytes:

@@ -31,6 +31,9 @@ class State(Protocol):
     def exclusive(self) -> AbstractContextManager[object]:
         """Keep every other change, in any process, waiting."""
 
+    def join(self) -> None:
+        """Be one of the processes that changes wait for. Only within ``exclusive``."""
+
     def read(self) -> Registry | None:
         """The registry; None if none was written. Raises CheckpointError."""
 
@@ -63,6 +66,9 @@ class PrivateState:
     def exclusive(self) -> AbstractContextManager[object]:
         """Keep other threads' changes waiting."""
         return self._change
+
+    def join(self) -> None:
+        """There are no others."""
 
     def read(self) -> Registry | None:
         """The registry."""
@@ -103,7 +109,7 @@ class SharedState:
         self._lock_path = path.with_name(f"{path.name}.lock")
         self._workers = path.with_name(f"{path.name}.workers")
         self._workers.mkdir(parents=True, exist_ok=True)
-        self._record = self._open_record()
+        self._record: int | None = None
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -113,6 +119,10 @@ class SharedState:
         with self._lock_path.open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+    def join(self) -> None:
+        """Begin a record."""
+        self._record = self._open_record()
 
     def read(self) -> Registry | None:
         """The registry; None if there is no file. Raises CheckpointError if it is malformed."""
@@ -153,6 +163,7 @@ class SharedState:
     def report(self, revision: int, failure: str = "") -> None:
         """Write this process's record."""
         text = json.dumps({"revision": revision, "failure": failure[: _RECORD_BYTES // 8]})
+        assert self._record is not None
         os.pwrite(self._record, text.ljust(_RECORD_BYTES).encode(), 0)
 
     def await_others(self, revision: int, call: Call) -> None:
@@ -174,7 +185,8 @@ class SharedState:
         self._closed.set()
         if self._thread is not None:
             self._thread.join()
-        os.close(self._record)
+        if self._record is not None:
+            os.close(self._record)
 
     def _open_record(self) -> int:
         name = f"{os.getpid()}-{secrets.token_hex(4)}"

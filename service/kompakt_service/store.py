@@ -164,7 +164,7 @@ class ModelStore:
             return
         try:
             self._apply(load_registry(self._loader, registry, self._models.loaded))
-        except CheckpointError as exc:
+        except Exception as exc:
             self._state.report(registry.revision, str(exc))
             raise
 
@@ -188,6 +188,7 @@ class ModelStore:
 
 def _opened(loader: Loader, state: State, default: str) -> Models:
     with state.exclusive():
+        state.join()  # from here on changes wait for this process, which they let in first
         registry = state.read()
         if registry is None:
             models = load_directory(loader, default)

@@ -182,3 +182,13 @@ def test_every_bit_of_the_tables_is_in_the_fingerprint():
         ]
     }
     assert len(prints) == 5
+
+
+def test_what_is_no_number_becomes_the_lowest_symbol():
+    tables = EntropyTables(
+        shape=(1, 1, 1),
+        minimums=[3],
+        frequencies=[frequencies_from_counts(np.ones(4, np.int64))],
+    )
+    latents = np.array([np.nan, np.inf, -np.inf], np.float32).reshape(3, 1, 1, 1)
+    assert TableEntropy([tables]).clip(latents, [0, 0, 0]).ravel().tolist() == [3, 6, 3]

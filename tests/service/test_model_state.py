@@ -190,6 +190,7 @@ def test_what_is_no_state_is_refused(tmp_path, data):
     path = tmp_path / "models.json"
     path.write_bytes(data)
     state = SharedState(path)
+    state.join()
     with pytest.raises(CheckpointError, match="not a state of models"):
         state.read()
     state.close()
@@ -251,3 +252,19 @@ def test_the_workers_of_a_server_change_together(directory, digits):
 
     group.process.send_signal(signal.SIGTERM)
     assert group.wait() == 0
+
+
+def test_a_process_is_waited_for_only_from_where_it_has_its_turn(tmp_path):
+    first, second = SharedState(tmp_path / "state.json"), SharedState(tmp_path / "state.json")
+    first.join()
+    first.report(1)
+
+    first.await_others(1, Call(time.monotonic() + 5, lambda: True))  # the second does not count yet
+
+    second.join()
+    with pytest.raises(CallError, match="1 of the server's processes did not follow"):
+        first.await_others(1, Call(time.monotonic() + 0.1, lambda: True))
+    second.report(1)
+    first.await_others(1, Call(time.monotonic() + 5, lambda: True))
+    first.close()
+    second.close()

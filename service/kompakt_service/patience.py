@@ -1,0 +1,52 @@
+"""How long a call may hold a thread before its message has come."""
+
+import itertools
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+
+MESSAGE_SECONDS = 30.0
+
+
+class Patience:
+    """Cancels calls that keep a thread waiting for their message: callers that never send it."""
+
+    def __init__(self, seconds: float = MESSAGE_SECONDS) -> None:
+        self._seconds = seconds
+        self._numbers = itertools.count()
+        self._waiting: dict[int, tuple[float, grpc.ServicerContext]] = {}
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def waiting(self, context: grpc.ServicerContext) -> Iterator[None]:
+        """While the block runs, a call waits for its message."""
+        if self._thread is None:
+            self._start()
+        number = next(self._numbers)
+        self._waiting[number] = time.monotonic() + self._seconds, context
+        try:
+            yield
+        finally:
+            self._waiting.pop(number, None)
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="patience", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(self._seconds / 10)
+            now = time.monotonic()
+            for number, (until, context) in list(self._waiting.items()):
+                if now > until:
+                    self._waiting.pop(number, None)
+                    context.cancel()
+
+
+PATIENCE = Patience()
