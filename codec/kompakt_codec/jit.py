@@ -1,11 +1,13 @@
 """Compiled loops: what numpy has no array operation for, and Python is too slow for."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec, TypeVar, cast
 
 import numba
+from numba.core import config
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -28,8 +30,9 @@ def _use_cache_of_this_source() -> None:
     digest = hashlib.sha256(numba.__version__.encode())
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
-    base = numba.config.CACHE_DIR or Path.home() / ".cache" / "kompakt"
-    numba.config.CACHE_DIR = str(Path(base) / f"loops-{digest.hexdigest()[:16]}")
+    given: str = config.CACHE_DIR  # type: ignore[attr-defined]
+    base = Path(given or os.path.expanduser("~/.cache/kompakt"))  # noqa: PTH111
+    config.CACHE_DIR = str(base / f"loops-{digest.hexdigest()[:16]}")  # type: ignore[attr-defined]
 
 
 _use_cache_of_this_source()
