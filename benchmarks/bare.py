@@ -8,6 +8,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -42,13 +43,14 @@ def images_per_second(
 def main(argv: Sequence[str] | None = None) -> int:
     """Print images a second of both directions."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bare", description=__doc__)
+    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
     parser.add_argument("--batch", type=int, default=64, help="images at a time")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each direction")
     parser.add_argument("--warm-up", type=float, default=0.5, help="seconds before the count")
     arguments = parser.parse_args(argv)
     keep_large_blocks()
     torch.set_num_threads(1)
-    codec = Codec.load(CHECKPOINT)
+    codec = Codec.load(arguments.checkpoint)
     work = Work.make(codec)
     timing = {
         "batch": arguments.batch,

@@ -19,6 +19,7 @@ from benchmarks.processes import module, run_for_json
 from benchmarks.service import Load, Service
 from benchmarks.workload import CHECKPOINT
 from kompakt_codec.codec import Codec
+from kompakt_service.settings import DEFAULT_MODELS
 
 Sample: TypeAlias = dict[str, Any]
 Block: TypeAlias = dict[str, dict[str, list[Sample]]]
@@ -44,6 +45,8 @@ _KINDS: dict[str, dict[str, Load]] = {
     },
 }
 _WORKERS_LOAD = Load(in_flight=32, images=64, connections=16)
+AUTOENCODER = DEFAULT_MODELS / "mnist-ae.safetensors"
+"""What CompressAI's loop runs, which has a factorized entropy model around such transforms."""
 _COMPRESSAI = ("compressai==1.2.8",)
 
 
@@ -84,7 +87,7 @@ def measure_compressai(plan: Plan) -> Block:
     def compressai(batch: int) -> dict[str, Sample]:
         command = module(
             "peers.compressai_loop",
-            *("--checkpoint", CHECKPOINT, "--images", images, "--batch", batch),
+            *("--checkpoint", AUTOENCODER, "--images", images, "--batch", batch),
             *plan.burst(),
             python=python,
         )
@@ -92,7 +95,7 @@ def measure_compressai(plan: Plan) -> Block:
         return {direction: {"images_per_second": rate} for direction, rate in rates.items()}
 
     wholes = {
-        "bare": partial(_bare, plan),
+        "bare": partial(_bare, plan, AUTOENCODER),
         "compressai": partial(compressai, 64),
         "compressai1": partial(compressai, 1),
     }
@@ -150,6 +153,7 @@ def _on_service(
     return service.measure(direction, load, cores=cores)
 
 
-def _bare(plan: Plan) -> dict[str, Sample]:
-    rates = run_for_json(module("bare", *plan.burst()), {plan.cores.server})
+def _bare(plan: Plan, checkpoint: Path = CHECKPOINT) -> dict[str, Sample]:
+    command = module("bare", "--checkpoint", checkpoint, *plan.burst())
+    rates = run_for_json(command, {plan.cores.server})
     return {direction: {"images_per_second": rate} for direction, rate in rates.items()}
