@@ -59,6 +59,7 @@ def test_models_and_evaluate_speak_json(kompakt, folder):
         "mnist-context",
         "mnist-cvae",
         "mnist-vae",
+        "photos",
         "photos-hyperprior",
     ]
     assert all(len(m["fingerprint"]) == 64 for m in models)

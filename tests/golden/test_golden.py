@@ -14,7 +14,14 @@ DEFAULTS = sorted(path.stem for path in DEFAULT_MODELS.glob("*.safetensors"))
 
 
 def test_every_default_checkpoint_has_golden_streams():
-    assert DEFAULTS == ["mnist-ae", "mnist-context", "mnist-cvae", "mnist-vae", "photos-hyperprior"]
+    assert DEFAULTS == [
+        "mnist-ae",
+        "mnist-context",
+        "mnist-cvae",
+        "mnist-vae",
+        "photos",
+        "photos-hyperprior",
+    ]
     assert sorted(path.stem for path in GOLDEN.glob("*.json")) == DEFAULTS
 
 
