@@ -96,7 +96,7 @@ class TableEntropy:
     def put(self, encoders: RangeEncoders, symbols: Symbols, levels: Sequence[int]) -> None:
         """Code symbols (N, C, h, w) after what the encoders hold."""
         rows = np.ascontiguousarray(symbols).reshape(*symbols.shape[:2], -1)
-        _put(encoders.states, encoders.words, rows, np.asarray(levels, np.int64), *self._packed)
+        _put(encoders.states, encoders.words, rows, np.asarray(levels, np.int64), self._packed)
 
     def decode(
         self, payloads: Payloads, levels: Sequence[int], shape: LatentShape
@@ -110,7 +110,7 @@ class TableEntropy:
         symbols = np.zeros((len(levels), *shape), np.int16)
         rows = symbols.reshape(len(levels), shape[0], -1)
         chosen = np.asarray(levels, np.int64)
-        failed = _take(decoders.states, decoders.words, rows, chosen, *self._packed)
+        failed = _take(decoders.states, decoders.words, rows, chosen, self._packed)
         return symbols, failed
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -178,21 +178,18 @@ def _put(
     words: Words,
     symbols: Symbols,
     levels: Integers,
-    starts: Integers,
-    lengths: Integers,
-    minimums: Integers,
-    cumulative: npt.NDArray[np.uint32],
+    tables: _Packed,
 ) -> None:
     for i in range(len(symbols)):
         level = levels[i]
         for c in range(symbols.shape[1]):
-            if lengths[level, c] == 1:  # one possible symbol takes no space
+            if tables.lengths[level, c] == 1:  # one possible symbol takes no space
                 continue
-            first = starts[level, c] - minimums[level, c]
+            first = tables.starts[level, c] - tables.minimums[level, c]
             for k in range(symbols.shape[2]):
                 place = first + symbols[i, c, k]
-                left = np.uint64(cumulative[place])
-                put(states[i], words[i], left, np.uint64(cumulative[place + 1]) - left)
+                left = np.uint64(tables.cumulative[place])
+                put(states[i], words[i], left, np.uint64(tables.cumulative[place + 1]) - left)
 
 
 @kernel
@@ -201,20 +198,17 @@ def _take(
     words: Words,
     symbols: Symbols,
     levels: Integers,
-    starts: Integers,
-    lengths: Integers,
-    minimums: Integers,
-    cumulative: npt.NDArray[np.uint32],
+    tables: _Packed,
 ) -> npt.NDArray[np.bool_]:
     failed = np.zeros(len(symbols), np.bool_)
     for i in range(len(symbols)):
         level = levels[i]
         for c in range(symbols.shape[1]):
-            start, length = starts[level, c], lengths[level, c]
+            start, length = tables.starts[level, c], tables.lengths[level, c]
             for k in range(symbols.shape[2]):
                 place = start
                 if length > 1 and not failed[i]:
-                    place = find(states[i], words[i], cumulative, start, length)
+                    place = find(states[i], words[i], tables.cumulative, start, length)
                     failed[i] = place < 0
-                symbols[i, c, k] = max(0, place - start) + minimums[level, c]
+                symbols[i, c, k] = max(0, place - start) + tables.minimums[level, c]
     return failed

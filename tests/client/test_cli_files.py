@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.client.conftest import pixels, write_png
-from tests.client.fake_server import HEADER
+from tests.client.fake_codec import HEADER
 
 
 def read_image(path):

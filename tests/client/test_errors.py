@@ -13,7 +13,8 @@ import kompakt_client
 from kompakt_client import _errors
 from kompakt_client._errors import REASONS
 from kompakt_client._status import error_of_item
-from tests.client.fake_server import Fault, make_status
+from tests.client.fake_codec import make_status
+from tests.client.fake_server import Fault
 
 PROTO = Path(kompakt.__path__[0], "v1", "compression.proto").read_text()
 CODES = {code.name for code in grpc.StatusCode}

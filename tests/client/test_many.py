@@ -22,7 +22,8 @@ from kompakt_client import (
     UnknownModelError,
 )
 from tests.client.conftest import FAST, pixels
-from tests.client.fake_server import HEADER, Fault, grpc
+from tests.client.fake_codec import HEADER
+from tests.client.fake_server import Fault, grpc
 
 
 def stored(results):

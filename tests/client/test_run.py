@@ -22,7 +22,7 @@ from kompakt_client._lane import WINDOW
 from kompakt_client._many import Run
 from kompakt_client._operations import compress, evaluate
 from kompakt_client._packing import Limits
-from tests.client.fake_server import make_status
+from tests.client.fake_codec import make_status
 
 STUBBORN = RetryPolicy(max_attempts=1000, initial_backoff=0.01, max_backoff=0.01)
 LOST = UnavailableError("lost", code="UNAVAILABLE")

@@ -1,6 +1,8 @@
 """Callers that never stop, and somebody who changes the models under them."""
 
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -112,3 +114,10 @@ def change_under_traffic(
                 traffic.await_round()
                 before = after
             admin.unload_model(before.reference)
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 30) -> bool:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
+    return condition()

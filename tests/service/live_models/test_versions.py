@@ -1,12 +1,7 @@
 """Models are loaded, promoted, rolled back and unloaded while calls go on."""
 
-import gc
-import os
 import shutil
 import threading
-import time
-import weakref
-from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -15,54 +10,18 @@ import pytest
 
 from kompakt.v1 import compression_pb2 as pb
 from kompakt.v1 import compression_pb2_grpc as pb_grpc
-from kompakt_client import AuthenticationError, Client, ModelChangeError, UnknownModelError
+from kompakt_client import ModelChangeError, UnknownModelError
 from kompakt_client.cli import main
 from kompakt_codec.checkpoint import Checkpoint
 from kompakt_codec.codec import Codec
 from kompakt_codec.errors import CheckpointError
-from kompakt_service.models_servicer import _is_local
-from kompakt_service.self_test import self_test
-from kompakt_service.server import Server
 from tests.service.live import Traffic, change_under_traffic, make_versions
 from tests.service.support import failure, item_failure, metrics_page, raw, value
 from tests.support import (
     make_any_size_checkpoint,
-    make_checkpoint,
-    make_label_checkpoint,
-    make_level_checkpoint,
 )
 
 EMBEDDED = pb.FRAME_PROFILE_EMBEDDED
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    """One model in use, two other versions of it and another model in a sub-directory."""
-    models = tmp_path / "models"
-    (models / "next").mkdir(parents=True)
-    make_checkpoint("ae", seed=0).save(models / "a.safetensors")
-    for seed in (1, 2):
-        make_checkpoint("ae", seed=seed).save(models / f"next/a{seed}.safetensors")
-    make_checkpoint("vae", seed=9).save(models / "next/vae.safetensors")
-    return models
-
-
-@pytest.fixture
-def server(serve, directory: Path) -> Server:
-    return serve(directory, admin="local")
-
-
-@pytest.fixture
-def client(server: Server):
-    with Client(f"127.0.0.1:{server.port}") as client:
-        yield client
-
-
-def eventually(condition, seconds: float = 30) -> bool:
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.02)
-    return condition()
 
 
 def test_a_version_answers_to_its_reference_until_it_is_promoted(client, digits):
@@ -211,49 +170,6 @@ def make_twin(path: Path, twin: Path) -> str:
     return f"next/{twin.name}"
 
 
-@pytest.mark.parametrize(("admin", "peer_is_local"), [("off", True), ("local", False)])
-def test_changes_are_refused_unless_allowed(serve, directory, monkeypatch, admin, peer_is_local):
-    server = serve(directory, admin=admin)
-    monkeypatch.setattr("kompakt_service.models_servicer._is_local", lambda _: peer_is_local)
-    with Client(f"127.0.0.1:{server.port}") as client:
-        for change in (
-            lambda: client.load_model("next/a1.safetensors"),
-            lambda: client.promote_model("tiny-ae"),
-            lambda: client.rollback_model("tiny-ae"),
-            lambda: client.unload_model("tiny-ae"),
-        ):
-            with pytest.raises(AuthenticationError, match="--admin local") as caught:
-                change()
-            assert (caught.value.code, caught.value.reason) == (
-                "PERMISSION_DENIED",
-                "ADMIN_REFUSED",
-            )
-
-
-def test_nobody_may_change_models_unless_it_is_said(serve, directory):
-    with (
-        Client(f"127.0.0.1:{serve(directory).port}") as client,
-        pytest.raises(AuthenticationError),
-    ):
-        client.load_model("next/a1.safetensors")
-
-
-@pytest.mark.parametrize(
-    ("peer", "local"),
-    [
-        ("ipv4:127.0.0.1:5000", True),
-        ("ipv6:%5B::1%5D:5000", True),
-        ("ipv6:%5B::ffff:127.0.0.1%5D:5000", True),
-        ("unix:", True),
-        ("ipv4:10.0.0.1:5000", False),
-        ("ipv4:128.127.0.1:5000", False),
-        ("ipv6:%5Bfe80::1%5D:5000", False),
-    ],
-)
-def test_who_is_local(peer, local):
-    assert _is_local(peer) is local
-
-
 @pytest.mark.parametrize("fault", ["other symbols", "no stream", "a defect"])
 def test_a_model_that_fails_its_self_test_never_becomes_visible(
     client, server, digits, monkeypatch, fault
@@ -364,72 +280,6 @@ def test_metrics_follow(server, client):
     assert value(page, "kompakt_model_info", version=first.version) == 0
     assert value(page, "kompakt_model_info", version=second.version, current="true") == 1
     assert value(page, "kompakt_model_info", model="tiny-ae") == 1
-
-
-@pytest.fixture
-def no_gc() -> Iterator[None]:
-    """References must be enough: a full collection would stop all calls for long."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: make_checkpoint("ae"),
-        make_label_checkpoint,
-        make_level_checkpoint,
-        make_any_size_checkpoint,
-    ],
-    ids=["ae", "cvae", "context", "hyperprior"],
-)
-@pytest.mark.usefixtures("no_gc")
-def test_no_part_of_a_codec_holds_another_forever(make):
-    codec = Codec(make())
-    self_test(codec)
-    parts = [weakref.ref(parameter) for parameter in codec._model.parameters()]
-    parts += [weakref.ref(part) for part in (codec, codec._model, codec._entropy)]
-
-    del codec
-
-    assert [part() for part in parts if part() is not None] == []
-
-
-@pytest.mark.usefixtures("no_gc")
-def test_an_unloaded_model_is_forgotten(server, client, digits):
-    first = client.model()
-    client.decompress(client.compress(digits[0]))
-    codec = weakref.ref(server.store.get("").codec)
-    network = weakref.ref(server.store.get("").codec._model)
-    client.load_model("next/a1.safetensors", promote=True)
-    assert codec() is not None
-
-    client.unload_model(first.reference)
-
-    assert eventually(lambda: codec() is None and network() is None)
-
-
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
-def test_memory_returns(client, directory):
-    big = make_checkpoint("ae", seed=5, name="big", width=512)
-    big.save(directory / "next/big.safetensors")
-    del big
-    gc.collect()
-    client.load_model("next/big.safetensors")
-    client.unload_model("big", all_versions=True)
-    time.sleep(1)
-    before = resident()
-    for _ in range(3):
-        client.load_model("next/big.safetensors")
-        assert resident() > before + (30 << 20)
-        client.unload_model("big", all_versions=True)
-        assert eventually(lambda: resident() < before + (8 << 20))
-
-
-def resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_two_files_of_one_model_at_the_start_are_said(serve, directory):
