@@ -59,6 +59,20 @@ def test_what_the_other_run_lacks_stays_fresh(tmp_path):
     assert not same(weights, fresh, "g_a.")
 
 
+@pytest.mark.parametrize("model", ["factorized", "hyperprior", "context"])
+def test_a_deeper_model_starts_as_what_the_shallower_one_had_learned(tmp_path, model):
+    init = train(tmp_path / "state", settings_of(model, blocks=1))
+    shallow = start(tmp_path, settings_of(model, blocks=1), init).model.eval()
+
+    deep = start(tmp_path, settings_of(model, blocks=3), init).model.eval()
+
+    assert len(deep.state_dict()) > len(shallow.state_dict())
+    x = torch.rand(2, 1, 8, 8)
+    level = torch.tensor([0, 2])
+    for ours, theirs in zip(deep(x, level), shallow(x, level), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
 @pytest.mark.parametrize(
     "settings",
     [settings_of("hyperprior", latents=9), settings_of("hyperprior", width=6), settings_of("ae")],

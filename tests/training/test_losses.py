@@ -48,10 +48,22 @@ def test_every_weight_gets_a_gradient(model):
         network.gain.log_gain.data.add_(4)
 
     labels = torch.arange(64) % 3
-    LOSSES[model](network, torch.rand(64, 1, 8, 8), 1.0, labels).total.backward()
+    LOSSES[model](network, torch.rand(64, 1, 8, 8), 0.5, labels).total.backward()
 
     weights = [p for p in network.parameters() if p.ndim > 1]
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in weights)
+
+
+def test_the_analysis_is_left_alone_at_the_end():
+    torch.manual_seed(0)
+    model = build_model("hyperprior", ImageSpec(height=8, width=8, channels=1), TINY["hyperprior"])
+    x = torch.rand(8, 1, 8, 8)
+
+    LOSSES["hyperprior"](model.train(), x, 0.9).total.backward()
+
+    without = {name for name, p in model.named_parameters() if p.grad is None}
+    analysis = {name for name, _ in model.named_parameters() if name.startswith("g_a.")}
+    assert without == analysis | {"gain.log_gain"}
 
 
 def test_the_rates_weight_rises_and_all_of_it_counts_in_evaluation():

@@ -15,6 +15,7 @@ from kompakt_codec.metrics import psnr_db
 from kompakt_codec.models import MIN_SIDE, MODELS, TransformModel, build_model
 from kompakt_codec.precision import reduced_precision
 from kompakt_training.errors import TrainingError
+from kompakt_training.growth import deepened
 from kompakt_training.imageset import Images, ImageSet, LabelNumbers
 from kompakt_training.losses import CONDITIONAL, LOSSES, Loss
 from kompakt_training.quantiser import fit_step, rounded_mse, to_unit, unit_batches
@@ -94,11 +95,13 @@ class Trainer:
         self.state = state
 
     def start_from(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Take over another run's weights; layers that it lacks keep their fresh ones.
+        """Take over another run's weights, also those of a shallower model.
 
+        Layers that it lacks keep their fresh ones.
         Raises TrainingError if a layer has another size, or nothing is common.
         """
         own = self.model.state_dict()
+        weights = deepened(weights, own)
         known = {name: weight for name, weight in weights.items() if name in own}
         if not known or any(own[name].shape != weight.shape for name, weight in known.items()):
             raise TrainingError("--init: that run is of another model or size")

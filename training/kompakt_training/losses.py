@@ -16,6 +16,8 @@ from kompakt_codec.models import (
 )
 
 _HIDDEN_LABELS = 0.2
+_ANALYSIS_ENDS = 0.85
+"""The part of a training after which the analysis transform is left as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,15 +78,16 @@ def rate_distortion_loss(
 
     R + lambda D (Ballé et al. 2017, equation 2), divided by sqrt(lambda) so that no level drowns
     the others. The rate's weight rises over the first part of the run (``progress`` 0 to 1), since
-    latents of untrained transforms would collapse before they carry anything. In evaluation each
-    image's level is its position's, and all of the rate counts.
+    latents of untrained transforms would collapse before they carry anything. The last part trains
+    the synthesis and the prior on rounded latents, the analysis stays. In evaluation each image's
+    level is its position's, and all of the rate counts.
     """
     del labels
     if model.training:
         level = torch.randint(model.levels, (len(x),), device=x.device)
     else:
         level = torch.arange(len(x), device=x.device) % model.levels
-    x_hat, bits = model(x, level)
+    x_hat, bits = model(x, level, fixed_analysis=progress >= _ANALYSIS_ENDS)
     error = (x_hat.float() - x).square().flatten(1).sum(1)
     weight = distortion_weights(model.levels).to(x.device)[level]
     warm_up = 0.05 + 0.95 * min(1.0, progress / model.rate_warm_up) if model.training else 1.0

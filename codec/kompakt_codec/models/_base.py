@@ -188,14 +188,20 @@ class RateModel(TransformModel):
         """g_s: images in [0, 1]."""
         return self._synthesise(y_hat, self._level(y_hat, level)).clamp(0, 1)
 
-    def forward(self, x: torch.Tensor, level: torch.Tensor) -> RateOutput:
+    def forward(
+        self, x: torch.Tensor, level: torch.Tensor, *, fixed_analysis: bool = False
+    ) -> RateOutput:
         """Reconstruct x through rounded latents, differentiably, and estimate their information.
 
-        In training the rate is that of noisy latents (Minnen & Singh 2020).
+        In training the rate is that of noisy latents (Minnen & Singh 2020), unless the analysis is
+        fixed: then nothing needs their gradient, and the rate is that of the rounded ones, as a
+        stream has it (Guo et al. 2021, "Soft then Hard").
         """
         y = self.analyse(x, level)
+        y = y.detach() if fixed_analysis else y
         y_hat = round_straight_through(y)
-        noisy = y + torch.rand_like(y) - 0.5 if self.training else y_hat
+        is_noisy = self.training and not fixed_analysis
+        noisy = y + torch.rand_like(y) - 0.5 if is_noisy else y_hat
         x_hat = crop(self._synthesise(y_hat, level), x.shape[2:])
         return RateOutput(x_hat, self.prior.bits(y_hat, noisy, level))
 
