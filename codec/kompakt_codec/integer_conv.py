@@ -1,17 +1,23 @@
 """Convolutions over whole numbers, exact in any order of summation (docs/determinism.md).
 
-Arrays are (N, h, w, channels), float64 numbers that hold integers.
+Arrays are (N, h, w, channels), float64 numbers that hold integers. Where the inputs at hand keep
+all sums below 2**24, they are multiplied in float32.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
 from kompakt_codec.errors import CheckpointError
 from kompakt_codec.integer import Floats, check_exact
+
+_EXACT_IN_FLOAT32 = 2.0**24
+_GATHERED = 512
+"""Places of an image whose surroundings are gathered at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,25 +48,53 @@ class IntegerConv:
         """The side of the kernel."""
         return int(self.weight.shape[2])
 
-    @cached_property
-    def _taps(self) -> Floats:
-        """One matrix for each place of the kernel: (k, k, in, out)."""
-        return np.ascontiguousarray(self.weight.transpose(2, 3, 1, 0), np.float64)
-
     def __call__(self, x: Floats, levels: Sequence[int]) -> Floats:
         """Sums (N, h', w', out) of inputs (N, h, w, in), each image with its level's shifts."""
         height, width = x.shape[1:3]
         step = 2 if self.kernel == 2 else 1
         before, after = (1, 1) if self.kernel == 3 else (0, self.kernel - 1)
-        if self.kernel > 1:  # matrix by matrix, which is faster than to gather what each place sees
-            edges = (before, after)
-            x = np.pad(x, ((0, 0), edges, edges, (0, 0)))
+        matrix = self._narrow if self._is_narrow(x) else self._wide
+        edges = before + after
+        padded = np.zeros((len(x), height + edges, width + edges, x.shape[3]), matrix.dtype)
+        padded[:, before : before + height, before : before + width] = x
+        seen = sliding_window_view(padded, (self.kernel, self.kernel), axis=(1, 2))
+        seen = seen[:, ::step, ::step].transpose(0, 1, 2, 4, 5, 3)
+        sums = np.empty((*seen.shape[:3], len(self.weight)))
         shifts = self.shifts[list(levels)].astype(np.float64)[:, None, None, :]
-        sums = np.zeros((len(x), -(-height // step), -(-width // step), len(self.weight)))
-        for row, column in np.ndindex(self.kernel, self.kernel):
-            seen = x[:, row : row + height : step, column : column + width : step]
-            sums += seen @ self._taps[row, column]
-        return np.add(sums, shifts, out=sums)
+        for part in _parts(seen.shape[:3]):
+            rows = seen[part]
+            products = rows.reshape(-1, len(matrix)) @ matrix
+            np.add(products.reshape(*rows.shape[:3], -1), shifts[part[0]], out=sums[part])
+        return sums
+
+    @cached_property
+    def _wide(self) -> Floats:
+        """(k * k * in, out)."""
+        flat = self.weight.transpose(2, 3, 1, 0).reshape(-1, len(self.weight))
+        return np.ascontiguousarray(flat, np.float64)
+
+    @cached_property
+    def _narrow(self) -> npt.NDArray[np.float32]:
+        return self._wide.astype(np.float32)
+
+    @cached_property
+    def _reach(self) -> float:
+        """The most that an output is for inputs up to 1."""
+        return float(np.abs(self._wide).sum(0).max(initial=0))
+
+    def _is_narrow(self, x: Floats) -> bool:
+        """Whether float32, which is twice as fast, holds all sums of these inputs exactly."""
+        return float(np.abs(x).max(initial=0)) * self._reach < _EXACT_IN_FLOAT32
+
+
+def _parts(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
+    """Images and rows of (N, h, w) that are gathered at a time: so many that a cache holds them."""
+    count, height, width = shape
+    images = max(1, _GATHERED // (height * width))
+    rows = height if images > 1 else max(1, _GATHERED // width)
+    for first in range(0, count, images):
+        for row in range(0, height, rows):
+            yield slice(first, first + images), slice(row, row + rows)
 
 
 def shuffle(x: Floats, times: int) -> Floats:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from kompakt_codec.integer import PARAMETER_BITS, Integers, Lookup
 from kompakt_codec.jit import kernel
 from kompakt_codec.range_coder import (
+    PRECISION,
     RangeDecoders,
     RangeEncoders,
     States,
@@ -139,9 +140,10 @@ def _decode(
             end = first
             while end < len(order) and reaches[rows[order[end]]] == reach:
                 k = order[end]
-                place = find(states[i], words[i], cumulative, starts[rows[k]], 2 * reach + 1)
+                middle = starts[rows[k]] + reach
+                place = _find_near(states[i], words[i], cumulative, middle, reach)
                 failed[i] |= place < 0
-                symbols[i, k] = place - starts[rows[k]] - reach
+                symbols[i, k] = place - middle
                 end += 1
                 if failed[i]:
                     break
@@ -153,6 +155,24 @@ def _decode(
                 symbols[i, k] += _whole(means[i, k])
                 failed[i] |= abs(symbols[i, k]) > MAX_SYMBOL
             first = end
+
+
+@kernel
+def _find_near(
+    state: npt.NDArray[np.uint64],
+    words: Words,
+    cumulative: npt.NDArray[np.uint32],
+    middle: int,
+    reach: int,
+) -> int:
+    """``find`` in the table around ``middle``, which most symbols are: without a division."""
+    left = np.uint64(cumulative[middle])
+    right = np.uint64(cumulative[middle + 1])
+    scale = state[1] >> np.uint64(PRECISION)
+    if scale * left <= state[0] < scale * right:
+        skip(state, words, left, right - left)
+        return middle
+    return find(state, words, cumulative, middle - reach, 2 * reach + 1)
 
 
 @kernel

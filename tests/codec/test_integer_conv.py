@@ -15,15 +15,16 @@ from kompakt_codec.integer_conv import IntegerConv, shuffle
 @given(
     seed=st.integers(0, 2**32 - 1),
     kernel=st.sampled_from([1, 2, 3]),
-    size=st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    size=st.tuples(st.integers(1, 7), st.integers(1, 7)) | st.just((45, 37)),
     inputs=st.integers(1, 5),
     outputs=st.integers(1, 5),
+    largest=st.sampled_from([0, 1, 40, 512, 65536]),
 )
-def test_sums_are_those_of_pytorch(seed, kernel, size, inputs, outputs):
+def test_sums_are_those_of_pytorch(seed, kernel, size, inputs, outputs, largest):
     rng = np.random.default_rng(seed)
     weight = rng.integers(-(2**15), 2**15, (outputs, inputs, kernel, kernel)).astype(np.int16)
     shifts = rng.integers(-(2**40), 2**40, (2, outputs))
-    x = rng.integers(-65536, 65537, (3, *size, inputs)).astype(np.float64)
+    x = rng.integers(-largest, largest + 1, (3, *size, inputs)).astype(np.float64)
     levels = [1, 0, 1]
 
     made = IntegerConv(weight=weight, shifts=shifts, largest_input=65536)(x, levels)
@@ -68,6 +69,16 @@ def test_sums_just_below_the_bound_are_exact():
     )
     x = np.full((1, 1, 1, 3), 2.0**34 + 1)
     assert int(conv(x, [0])[0, 0, 0, 0]) == 3 * (2**14 - 1) * (2**34 + 1) + 2**50 + 1
+
+
+@pytest.mark.parametrize("last", [1, 2])
+def test_sums_around_what_float32_holds_are_exact(last):
+    weight = np.array([2**12, 2**12, 1], np.int16).reshape(1, 3, 1, 1)
+    conv = IntegerConv(weight=weight, shifts=np.zeros((1, 1), np.int64), largest_input=2**12)
+    x = np.array([2.0**11, 2.0**11, last])[None, None, None]  # 2**24 and one or two more
+    assert int(conv(x, [0])[0, 0, 0, 0]) == 2**24 + last
+    smaller = np.array([2.0**11, 2.0**11 - 1, last])[None, None, None]
+    assert int(conv(smaller, [0])[0, 0, 0, 0]) == 2**24 - 2**12 + last
 
 
 @pytest.mark.parametrize(
