@@ -92,13 +92,13 @@ def make_label_checkpoint(*, name: str = "tiny-labels") -> Checkpoint:
 
 
 def make_any_size_checkpoint(
-    *, spec: ImageSpec = DIGIT, levels: int = 3, name: str = "tiny-any"
+    *, spec: ImageSpec = DIGIT, levels: int = 3, blocks: int = 0, name: str = "tiny-any"
 ) -> Checkpoint:
     """A hyperprior as it is before training, its weights shaken a little: a block transform."""
     torch.manual_seed(0)
     config = {
         "width": 4,
-        "blocks": 0,
+        "blocks": blocks,
         "latents": 12 * spec.channels,
         "side": 4,
         "units": 8,

@@ -23,7 +23,6 @@ from kompakt_codec.errors import CheckpointError
 from kompakt_codec.frame import MAX_LEVELS
 from kompakt_codec.hyper_coder import HyperEntropy
 from kompakt_codec.models import (
-    MIN_SIDE,
     ImageSpec,
     TransformModel,
     build_model,
@@ -283,8 +282,6 @@ def _read_entropy(
 ) -> EntropyModel:
     if header.entropy != model.entropy:
         raise CheckpointError(f"{header.architecture} needs an entropy path of {model.entropy}")
-    if model.any_size and min(header.height, header.width) < MIN_SIDE:
-        raise CheckpointError(f"a model of any size is of images of {MIN_SIDE} pixels or more")
     parts = {
         key.removeprefix(_ENTROPY_PREFIX): value
         for key, value in tensors.items()

@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from kompakt_codec.checkpoint import Checkpoint
 from kompakt_codec.classical import classical_name, decode_classical
-from kompakt_codec.context_coder import ContextEntropy
 from kompakt_codec.entropy import LatentShape, Symbols
 from kompakt_codec.errors import (
     InvalidStreamError,
@@ -36,11 +34,9 @@ from kompakt_codec.frame import (
 )
 from kompakt_codec.grouping import by_shape, positions_by
 from kompakt_codec.images import Pixels
-from kompakt_codec.models import MAX_SIDE, MIN_SIDE, RateModel, SizeRange
-from kompakt_codec.refine import Refiner
-from kompakt_codec.transforms import make_transforms
-
-Levels = Sequence[int]
+from kompakt_codec.models import MAX_SIDE, MIN_SIDE, SizeRange
+from kompakt_codec.quantised import Levels, QuantisedTransforms
+from kompakt_codec.tiling import decode_tiles, encode_tiles
 
 DEFAULT_EFFORT = 4
 
@@ -59,15 +55,15 @@ class Codec:
         *,
         effort: int = DEFAULT_EFFORT,
     ) -> None:
-        self.effort = effort
         self.header = checkpoint.header
         self.fingerprint = checkpoint.entropy.fingerprint
         self.device = torch.device(device)
         self.num_parameters = sum(p.numel() for p in checkpoint.model.parameters())
         self._entropy = checkpoint.entropy
         self._model = checkpoint.model.eval().requires_grad_(False).to(self.device)
-        self._transforms = make_transforms(self._model, self.header.spec, self.device)
-        self._refiner = self._make_refiner() if effort else None
+        self._quantised = QuantisedTransforms(
+            self._model, self._entropy, self.header.spec, self.device, effort
+        )
         self._own_size = (self.header.height, self.header.width)
 
     @classmethod
@@ -76,12 +72,6 @@ class Codec:
     ) -> Self:
         """Load a checkpoint file onto a device. Raises CheckpointError."""
         return cls(Checkpoint.load(Path(path)), device, effort=effort)
-
-    def _make_refiner(self) -> Refiner | None:
-        if not isinstance(self._entropy, ContextEntropy) or not isinstance(self._model, RateModel):
-            return None
-        bounds = torch.tensor(self._entropy.max_symbols, device=self.device)
-        return Refiner(self._model, self._entropy.prior().to(self.device), bounds)
 
     @property
     def sizes(self) -> SizeRange:
@@ -171,28 +161,15 @@ class Codec:
 
         Rounding is the encoder's own choice: another device may choose a neighbour.
         """
-        y = self._transforms.analyse(images, np.asarray(levels, np.int64))
-        if self._refiner is not None:
-            y = self._refined(images, y, levels)
-        return self._entropy.clip(y, levels)
-
-    @torch.inference_mode(False)  # the search needs gradients, whatever the caller's mode
-    @torch.no_grad()
-    def _refined(
-        self, images: Pixels, y: npt.NDArray[np.float32], levels: Levels
-    ) -> npt.NDArray[np.float32]:
-        assert self._refiner is not None
-        x = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float().div_(255)
-        level = torch.as_tensor(levels, dtype=torch.int64, device=self.device)
-        latents = torch.from_numpy(y).to(self.device)
-        refined = self._refiner.refine(x, latents, level, self.effort)
-        return refined.cpu().numpy()
+        return self._quantised.analyse(images, levels)
 
     def encode(
         self, symbols: Symbols, levels: Levels, size: Sequence[int], *, profile: Profile
     ) -> list[bytes]:
         """Entropy-code and frame symbols (N, C, h, w) of images (height, width), each a frame."""
-        payloads = self._entropy.encode(symbols, levels)
+        payloads = encode_tiles(
+            self._entropy, symbols, levels, largest=self._quantised.largest_tile
+        )
         return [
             self.pack(payload, one, level, size, profile=profile)
             for payload, one, level in zip(payloads, symbols, levels, strict=True)
@@ -225,7 +202,7 @@ class Codec:
         """Pixels that ``synthesise`` makes of latents of this (h, w)."""
         if self.sizes.is_one:
             return self._own_size[0] * self._own_size[1]
-        return latent_size[0] * latent_size[1] * MIN_SIDE**2
+        return latent_size[0] * latent_size[1] * self._model.stride**2
 
     def size_of(self, frame: Frame) -> tuple[int, int]:
         """The (height, width) of a frame's image: its own, or the one that needs no writing."""
@@ -247,7 +224,10 @@ class Codec:
         for shape, group in positions_by(shapes).items():
             members = [rest[k] for k in group]
             payloads = [frames[i].payload for i in members]
-            decoded = self._entropy.decode(payloads, [frames[i].mode for i in members], shape)
+            modes = [frames[i].mode for i in members]
+            decoded = decode_tiles(
+                self._entropy, payloads, modes, shape, largest=self._quantised.largest_tile
+            )
             for i, item in zip(members, decoded, strict=True):
                 results[i] = self._verified(frames[i], item)
         return [item for item in results if item is not None]
@@ -304,7 +284,7 @@ class Codec:
         Those of a model of any size may have more rows and columns than the images had:
         ``crop_pixels``.
         """
-        return self._transforms.synthesise(symbols, np.asarray(levels, np.int64))
+        return self._quantised.synthesise(symbols, levels)
 
 
 def _by(shape: Sequence[int]) -> str:

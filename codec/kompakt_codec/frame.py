@@ -25,6 +25,7 @@ NAMED_CODEC = 14
 DEFLATE_ONE_BLOCK = 15
 
 _IS_LITTLE = sys.byteorder == "little"
+_SMALL = 1 << 20
 _HAS_SHAPE = 0x10
 _MODE_MASK = 0x0F
 
@@ -147,7 +148,10 @@ def _check(
 ) -> bytes:
     if decoded.dtype != np.uint8 and not _IS_LITTLE:
         decoded = decoded.astype("<i2")
-    value = extend(_crc_of(fingerprint + opening), decoded.tobytes())
+    # A view of what is large takes no memory; a copy of what is small is faster.
+    is_small = decoded.nbytes < _SMALL or not decoded.flags.c_contiguous
+    data = decoded.tobytes() if is_small else decoded.reshape(-1).view(np.uint8)
+    value = extend(_crc_of(fingerprint + opening), data)
     return value.to_bytes(4, "little")[: _CHECK_BYTES[profile]]
 
 

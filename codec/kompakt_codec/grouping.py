@@ -1,9 +1,12 @@
 """What may go in one batch."""
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy.typing as npt
+
+_MOST_ITEMS = 256
+_MOST_PIXELS = 1 << 20
 
 _Key = TypeVar("_Key", bound=Hashable)
 
@@ -19,3 +22,10 @@ def positions_by(keys: Iterable[_Key]) -> dict[_Key, list[int]]:
 def by_shape(arrays: Sequence[npt.NDArray[Any]]) -> list[list[int]]:
     """The positions of arrays, those of one shape together."""
     return list(positions_by(array.shape for array in arrays).values())
+
+
+def in_parts(positions: Sequence[int], pixels: int) -> Iterator[list[int]]:
+    """Positions of images of so many pixels each, in parts whose memory is bounded."""
+    count = max(1, min(_MOST_ITEMS, _MOST_PIXELS // pixels))
+    for start in range(0, len(positions), count):
+        yield list(positions[start : start + count])

@@ -14,7 +14,7 @@ from kompakt_codec.crc import crc32c
 from kompakt_codec.entropy import Symbols
 from kompakt_codec.errors import CorruptStreamError, StreamError
 from kompakt_codec.frame import Frame, Profile, parse_frame
-from kompakt_codec.images import FileFormat, Pixels, encode_image
+from kompakt_codec.images import FileFormat, ImageLimits, Pixels, encode_image
 from kompakt_service.call import Call, attempt
 from kompakt_service.device import BatchEngine
 from kompakt_service.errors import ItemError
@@ -61,7 +61,8 @@ class Decompressor:
         """
         is_named = plan.model or plan.profile is Profile.EMBEDDED
         named = models.get(plan.model) if is_named else None
-        done: list[Any] = attempt(lambda stream: _parse(stream, models, plan), streams, call)
+        limits = self._pipeline.limits
+        done: list[Any] = attempt(lambda one: _parse(one, models, plan, limits), streams, call)
         groups: dict[LoadedModel, _Group] = {}
         answer_bytes = 0
         for i, item in enumerate(done):
@@ -201,13 +202,17 @@ def _synthesised(
 
 
 def _parse(
-    stream: pb.CompressedImage, models: Models, plan: DecompressPlan
+    stream: pb.CompressedImage, models: Models, plan: DecompressPlan, limits: ImageLimits
 ) -> tuple[LoadedModel, Frame]:
     data = stream.data
     if stream.crc32c and crc32c(data) != stream.crc32c:
         raise CorruptStreamError("the stream does not have the CRC-32C that came with it")
     frame = parse_frame(data, plan.profile)
-    return models.for_frame(frame.fingerprint_prefix, plan.model), frame
+    model = models.for_frame(frame.fingerprint_prefix, plan.model)
+    size = model.codec.size_of(frame)
+    if size in model.codec.sizes:  # else the frame is refused for that
+        limits.check_size(*size)
+    return model, frame
 
 
 def _decompressed(

@@ -16,7 +16,7 @@ from tests.support import make_any_size_checkpoint, make_checkpoint
 
 OWN = (16, 24)
 """The size that the tests' models are for."""
-SIDES = st.integers(8, 40)
+SIDES = st.integers(1, 40)
 RANGE = SizeRange(least=(MIN_SIDE, MIN_SIDE), most=(MAX_SIDE, MAX_SIDE))
 
 
@@ -88,7 +88,7 @@ def rounded_up(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def test_what_comes_back_is_the_picture(photo, codecs):
-    sizes = [(8, 8), (8, 100), (61, 40), OWN, (200, 301)]
+    sizes = [(8, 8), (8, 100), (61, 40), OWN, (5, 3), (200, 301)]
     for channels, codec in codecs.items():
         images = [cut(photo, size, channels, 100) for size in sizes]
         decoded = codec.decompress(codec.compress(images, level=2))
@@ -98,7 +98,7 @@ def test_what_comes_back_is_the_picture(photo, codecs):
 
 
 def test_the_smallest_and_the_largest_sides_are_accepted(codec):
-    sizes = [(MIN_SIDE, MAX_SIDE), (MAX_SIDE, MIN_SIDE)]
+    sizes = [(1, 1), (MIN_SIDE, MAX_SIDE), (MAX_SIDE, MIN_SIDE)]
     images = [np.full((*size, 3), 90, np.uint8) for size in sizes]
     assert [d.shape[:2] for d in codec.decompress(codec.compress(images))] == sizes
 
@@ -111,13 +111,15 @@ def refusal(codec: Codec, stream: bytes, profile: Profile) -> str:
 
 @pytest.mark.parametrize("profile", Profile)
 @pytest.mark.parametrize("mode", [0, 13], ids=["model", "classical"])
-@pytest.mark.parametrize("size", [(7, 8), (8, 7), (1025, 8), (1, 1), (2**21 - 1, 2**21 - 1)])
+@pytest.mark.parametrize(
+    "size", [(65_536, 1), (1, 65_536), (20_000, 20_000), (2**21 - 1, 2**21 - 1)]
+)
 def test_a_shape_out_of_range_is_refused_before_any_work(codec, size, mode, profile):
     symbols = np.zeros((36, 1, 1), np.int16)
     stream = pack_frame(b"", symbols, codec.fingerprint, profile=profile, mode=mode, size=size)
 
     assert refusal(codec, stream, profile) == (
-        f"a shape of {size[0]}x{size[1]}, but tiny-any accepts 8x8 to 1024x1024"
+        f"a shape of {size[0]}x{size[1]}, but tiny-any accepts 1x1 to 65535x65535"
     )
     assert codec.num_pixels(parse_frame(stream, profile)) == 0
 
@@ -239,10 +241,10 @@ def test_demands_are_kept_for_images_of_every_size(photo, codec, demand, profile
             assert one.size_bytes > (demand.max_bytes or 0)
 
 
-@pytest.mark.parametrize("shape", [(7, 7, 3), (8, 7, 3), (1025, 8, 3), (8, 1025, 3), (8, 8, 1)])
+@pytest.mark.parametrize("shape", [(65_536, 1, 3), (1, 65_536, 3), (8, 8, 1)])
 def test_images_that_are_not_accepted_are_refused(photo, codec, shape):
     image, got = np.zeros(shape, np.uint8), "x".join(map(str, shape))
-    words = f"got {got} .height x width x channels., accepted: 8x8x3 to 1024x1024x3"
+    words = f"got {got} .height x width x channels., accepted: 1x1x3 to 65535x65535x3"
     with pytest.raises(WrongSizeError, match=words):
         codec.compress([cut(photo, OWN), image])
     for demand in (Demand(), Demand(lossless=True)):
@@ -257,7 +259,7 @@ def test_a_model_of_one_size_refuses_others(digits):
         codec.compress([digits[0], digits[0][1:]])
 
 
-@given(st.tuples(st.integers(1, 5000), st.integers(1, 5000)))
+@given(st.tuples(st.integers(1, 200_000), st.integers(1, 200_000)))
 def test_the_nearest_and_the_scaled_size(size):
     nearest, scaled = RANGE.nearest(size), RANGE.scaled(size)
 
@@ -267,7 +269,7 @@ def test_the_nearest_and_the_scaled_size(size):
     if max(size) <= 100 * min(size):
         assert scaled in RANGE
         ratio = (scaled[0] / size[0]) / (scaled[1] / size[1])
-        assert abs(ratio - 1) <= 1 / min(scaled)
+        assert abs(ratio - 1) <= 2 / min(scaled)
 
 
 def test_the_range_of_one_size():
@@ -276,4 +278,4 @@ def test_the_range_of_one_size():
     assert one.scaled((56, 40)) == (28, 20)
     assert one.scaled((56, 20)) == (28, 10)
     assert one.scaled((7, 5)) == (28, 20)
-    assert (str(one), str(RANGE)) == ("28x20", "8x8 to 1024x1024")
+    assert (str(one), str(RANGE)) == ("28x20", "1x1 to 65535x65535")

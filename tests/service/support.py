@@ -11,9 +11,9 @@ from typing import Any
 import grpc
 import numpy as np
 from google.rpc import error_details_pb2, status_pb2
-from PIL import Image
 
 from kompakt.v1 import compression_pb2 as pb
+from kompakt_codec.images import to_pillow
 from kompakt_service.server import Server
 
 Failure = tuple[grpc.StatusCode, str]
@@ -22,7 +22,7 @@ Failure = tuple[grpc.StatusCode, str]
 
 def png(pixels: np.ndarray) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(pixels.squeeze()).save(buffer, "PNG")
+    to_pillow(pixels).save(buffer, "PNG")
     return buffer.getvalue()
 
 

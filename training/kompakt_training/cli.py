@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 
 from kompakt_codec.allocator import keep_large_blocks
-from kompakt_codec.models import MIN_SIDE as LEAST_SIDE
 from kompakt_codec.models import MODELS, ImageSpec
 from kompakt_training.data import DATASETS, FOLDER_PREFIX, dataset_name, is_dataset, load_dataset
 from kompakt_training.evaluation import Result
@@ -45,6 +44,7 @@ _CONFIG_FLAGS = {
     "components": "logistics in each of the prior's mixtures",
 }
 _MAX_CONTEXT_SIDE = 32
+_MIN_HYPERPRIOR_SIDE = 8
 _DESCRIPTION = "Train a codec on your images and export its checkpoint."
 _RESUME_HINT = "give the same command again to go on after the last whole epoch"
 
@@ -119,7 +119,7 @@ def _dataset(spec: str) -> str:
 def default_model(spec: ImageSpec) -> str:
     """The architecture for images of this size, where the command line names none."""
     is_small = spec.channels == 1 and max(spec.height, spec.width) <= _MAX_CONTEXT_SIDE
-    is_tiny = min(spec.height, spec.width) < LEAST_SIDE
+    is_tiny = min(spec.height, spec.width) < _MIN_HYPERPRIOR_SIDE
     return "context" if is_small or is_tiny else "hyperprior"
 
 

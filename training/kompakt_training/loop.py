@@ -12,7 +12,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from kompakt_codec.metrics import psnr_db
-from kompakt_codec.models import MIN_SIDE, MODELS, TransformModel, build_model
+from kompakt_codec.models import TransformModel, build_model
 from kompakt_codec.precision import reduced_precision
 from kompakt_training.errors import TrainingError
 from kompakt_training.growth import deepened
@@ -56,7 +56,6 @@ class Trainer:
         self.settings = settings
         self.device = device
         self.state = TrainingState(settings=run_identity(settings, images))
-        _require_size(images, settings.model)
         if settings.model in CONDITIONAL:
             require_labels(images, settings.config["classes"])
         self._labels = [
@@ -278,14 +277,6 @@ def _refuse_other_run(
 def _on_device(images: Images, device: torch.device) -> torch.Tensor:
     channels_first = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
     return torch.from_numpy(channels_first).to(device)
-
-
-def _require_size(images: ImageSet, model: str) -> None:
-    spec = images.spec
-    if MODELS[model].any_size and min(spec.height, spec.width) < MIN_SIDE:
-        raise TrainingError(
-            f"--model {model} is for images from {MIN_SIDE}x{MIN_SIDE} on, not {spec}: take another"
-        )
 
 
 def require_labels(images: ImageSet, classes: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from kompakt_codec.errors import CheckpointError
 from kompakt_codec.models._base import (
+    MAX_PIXELS,
     MAX_SIDE,
     MIN_SIDE,
     ImageSpec,
@@ -38,6 +39,7 @@ MODELS: dict[str, type[TransformModel]] = {
 }
 
 __all__ = [
+    "MAX_PIXELS",
     "MAX_SIDE",
     "MIN_SIDE",
     "MODELS",

@@ -35,13 +35,18 @@ class ImageSpec:
 
 
 EntropyKind = Literal["tables", "context", "hyperprior"]
-MIN_SIDE, MAX_SIDE = 8, 1024
-"""Of the images that a model of any size accepts; the smallest has latents of size 1x1."""
+MIN_SIDE, MAX_SIDE = 1, 65_535
+"""Of the images that a model of any size accepts."""
+MAX_PIXELS = 1 << 28
+"""Of the images that a model of any size accepts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SizeRange:
-    """The images, (height, width) from ``least`` to ``most``, that a model accepts."""
+    """The images that a model accepts.
+
+    (height, width) from ``least`` to ``most``, and no more than MAX_PIXELS.
+    """
 
     least: tuple[int, int]
     most: tuple[int, int]
@@ -52,21 +57,26 @@ class SizeRange:
         return self.least == self.most
 
     def __contains__(self, size: tuple[int, int]) -> bool:
-        return all(a <= n <= b for a, n, b in zip(self.least, size, self.most, strict=True))
+        in_range = all(a <= n <= b for a, n, b in zip(self.least, size, self.most, strict=True))
+        return in_range and math.prod(size) <= MAX_PIXELS
 
     def nearest(self, size: tuple[int, int]) -> tuple[int, int]:
         """The accepted size that is nearest on both axes."""
         height, width = (
             min(max(n, a), b) for a, n, b in zip(self.least, size, self.most, strict=True)
         )
-        return height, width
+        return (height, width) if (height, width) in self else self.scaled((height, width))
 
     def scaled(self, size: tuple[int, int]) -> tuple[int, int]:
         """A size of the same aspect ratio that is not too large, if possible not too small."""
         shrink = min(b / n for n, b in zip(size, self.most, strict=True))
+        shrink = min(shrink, math.sqrt(MAX_PIXELS / math.prod(size)))
         grow = max(a / n for a, n in zip(self.least, size, strict=True))
         factor = min(shrink, max(grow, 1))
-        return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+        height, width = (max(1, round(n * factor)) for n in size)
+        if height * width > MAX_PIXELS:  # by rounding up
+            height, width = (max(1, int(n * factor)) for n in size)
+        return height, width
 
     def __str__(self) -> str:
         least = "x".join(map(str, self.least))
@@ -92,6 +102,10 @@ class TransformModel(nn.Module, abc.ABC):
     """Whether its levels above 0 stand for labels."""
     any_size: ClassVar[bool] = False
     """Whether it takes images of sizes that it was not trained on."""
+    stride: ClassVar[int] = 1
+    """Pixels that a latent stands for, along each side, in a model of any size."""
+    reach: int = 0
+    """How many latents away what a transform makes may still be seen, in a model of any size."""
     latent_shape: LatentShape
     """(C, h, w) of the smallest image that it accepts."""
     levels: int = 1

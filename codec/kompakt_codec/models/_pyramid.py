@@ -50,6 +50,7 @@ class PyramidModel(RateModel):
     """Images (N, channels, height, width) to (N, latents, ceil(h/8), ceil(w/8)) integers."""
 
     any_size = True
+    stride = STRIDE
     rate_warm_up = 0.001  # the transforms are a codec from the start
 
     def __init__(
@@ -65,6 +66,9 @@ class PyramidModel(RateModel):
             prior=make_prior(),  # last: a seed draws the same weights as ever
         )
         self.latent_shape = (latents, 1, 1)
+        # 3x3 convolutions: in g_s ``blocks`` for a latent, for a half and for a quarter of one, and
+        # two more of the last kind; fewer in g_a.
+        self.reach = math.ceil(config.blocks * 1.75 + 0.5)
 
     def latent_shape_of(self, size: tuple[int, int]) -> LatentShape:
         """(latents, ceil(height / 8), ceil(width / 8))."""

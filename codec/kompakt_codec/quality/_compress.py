@@ -11,14 +11,13 @@ from kompakt_codec.classical import ClassicalBody, cannot_win_batch, decode_clas
 from kompakt_codec.codec import Codec
 from kompakt_codec.entropy import Symbols
 from kompakt_codec.frame import Profile
-from kompakt_codec.grouping import by_shape
+from kompakt_codec.grouping import by_shape, in_parts
 from kompakt_codec.images import Pixels
 from kompakt_codec.quality._demand import Demand, QualityUnreachableError
 from kompakt_codec.quality._engine import Engine
 from kompakt_codec.quality._model import ModelTrials, Trial
 from kompakt_codec.quality._rival import best_within_bytes, is_of_use, smallest_within_mse
 
-_CHUNK = 256
 _ANY_LENGTH = 1 << 40
 
 
@@ -127,8 +126,7 @@ class _Rivalry:
         limits = np.array([self._limit(*pair) for pair in zip(images, trials, strict=True)])
         may_win = np.ones(len(images), np.bool_)
         for group in by_shape(images):
-            for start in range(0, len(group), _CHUNK):
-                part = group[start : start + _CHUNK]
+            for part in in_parts(group, images[group[0]].size):
                 batch = np.stack([images[i] for i in part])
                 may_win[part] = ~cannot_win_batch(batch, limits[part])
         return may_win

@@ -6,13 +6,12 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from kompakt_codec.codec import Codec, Levels
+from kompakt_codec.codec import Codec
 from kompakt_codec.entropy import Symbols
 from kompakt_codec.frame import Profile
-from kompakt_codec.grouping import by_shape, positions_by
+from kompakt_codec.grouping import by_shape, in_parts, positions_by
 from kompakt_codec.images import Pixels
-
-_BATCH = 256
+from kompakt_codec.quantised import Levels
 
 Size = tuple[int, int]
 """Height and width."""
@@ -31,11 +30,14 @@ class Engine:
 
     def analyse(self, images: Sequence[Pixels], levels: Levels) -> Sequence[Symbols]:
         """Images (height, width, channels) to symbols (C, h, w), each at its level."""
-        return _in_batches(self.codec.analyse, images, levels)
+        return _in_batches(self.codec.analyse, images, levels, _pixels)
 
     def synthesise(self, symbols: Sequence[Symbols], levels: Levels) -> Sequence[Pixels]:
         """The pixels that a decoder makes of symbols."""
-        return _in_batches(self.codec.synthesise, symbols, levels)
+        return _in_batches(self.codec.synthesise, symbols, levels, self._pixels_of)
+
+    def _pixels_of(self, symbols: Symbols) -> int:
+        return self.codec.pixels_of((symbols.shape[1], symbols.shape[2]))
 
     def encode(
         self, symbols: Sequence[Symbols], levels: Levels, sizes: Sequence[Size]
@@ -55,13 +57,20 @@ class Engine:
         return [function(item) for item in items]
 
 
+def _pixels(image: Pixels) -> int:
+    height, width, _ = image.shape
+    return int(height * width)
+
+
 def _in_batches(
-    transform: Callable[[_Array, Levels], _Array], arrays: Sequence[_Array], levels: Levels
+    transform: Callable[[_Array, Levels], _Array],
+    arrays: Sequence[_Array],
+    levels: Levels,
+    pixels_of: Callable[[_Array], int],
 ) -> list[_Array]:
     made: dict[int, _Array] = {}
     for group in by_shape(arrays):
-        for start in range(0, len(group), _BATCH):
-            part = group[start : start + _BATCH]
+        for part in in_parts(group, pixels_of(arrays[group[0]])):
             batch = np.stack([arrays[i] for i in part])
             made.update(zip(part, transform(batch, [levels[i] for i in part]), strict=True))
     return [made[i] for i in range(len(arrays))]

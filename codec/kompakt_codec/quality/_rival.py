@@ -78,6 +78,8 @@ def lossless_may_win(pixels: Pixels, limit: int) -> bool:
     rows = pixels.reshape(len(pixels), -1)
     along = rows[:, channels:] - rows[:, :-channels]
     predicted = rows, along, along[1:] - along[:-1]
+    if not all(x.size for x in predicted):  # a single row or column
+        return True
     fewest = min(int(np.count_nonzero(np.bincount(x.ravel()))) for x in predicted)
     if fewest * math.log2(fewest) >= 8 * limit:
         return False
