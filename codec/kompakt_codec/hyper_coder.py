@@ -7,9 +7,8 @@ networks choose from z and the groups of channels before (docs/format.md, "Hyper
 import hashlib
 import math
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from itertools import pairwise
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -25,9 +24,17 @@ from kompakt_codec.entropy import (
     tensor_array,
 )
 from kompakt_codec.errors import CheckpointError, StreamError
+from kompakt_codec.hyper_layers import (
+    SUM_BITS,
+    Step,
+    check_layers,
+    largest_input,
+    layer_names,
+    sees_symbols,
+    steps_of,
+)
 from kompakt_codec.integer import (
     ACTIVATION_BITS,
-    ACTIVATION_LIMIT,
     PARAMETER_BITS,
     WEIGHT_BITS,
     Floats,
@@ -43,11 +50,6 @@ from kompakt_codec.table_coder import TableEntropy
 if TYPE_CHECKING:
     from kompakt_codec.models import HyperPrior
 
-MAX_SIDE_CHANNELS = 256
-MAX_UNITS = 512
-MAX_CHANNELS = 1024
-MAX_GROUPS = 8
-_SUM_BITS = WEIGHT_BITS + ACTIVATION_BITS
 _MEAN_LIMIT = MAX_SYMBOL << PARAMETER_BITS
 _CHUNK_SYMBOLS = 1 << 17
 """Symbols decoded at a time: what bounds the memory of their networks."""
@@ -65,7 +67,8 @@ class HyperEntropy:
         self, *, layers: Mapping[str, IntegerConv], side: TableEntropy, lookup: Lookup
     ) -> None:
         self.layers, self.side, self.lookup = dict(layers), side, lookup
-        self.bounds = _check(self.layers, side)
+        self.bounds, self.spatial = check_layers(self.layers, side)
+        self._steps = steps_of(self.bounds, self.spatial)
         self.levels = side.levels
         self.channels = self.bounds[-1]
         self._tables = ResidualTables(lookup)
@@ -75,20 +78,24 @@ class HyperEntropy:
         """The integers of a trained prior, with the tables of its side information."""
         layers = {}
         for name, layer in prior.integer_layers(WEIGHT_BITS).items():
-            scale = 1 << (WEIGHT_BITS if _sees_symbols(name) else _SUM_BITS)
+            scale = 1 << (WEIGHT_BITS if sees_symbols(name) else SUM_BITS)
             layers[name] = IntegerConv(
                 weight=layer.weight,
                 shifts=np.rint(layer.shifts * scale).astype(np.int64),
-                largest_input=_largest_input(name),
+                largest_input=largest_input(name),
             )
         return cls(layers=layers, side=side, lookup=Lookup.make())
 
     @cached_property
     def fingerprint(self) -> bytes:
         """SHA-256 of the entropy path, 32 bytes (docs/format.md, "Fingerprint")."""
-        digest = hashlib.sha256(b"kompakt entropy path 4\0")
-        digest.update(struct.pack("<2I", self.levels, len(self.bounds) - 1))
-        for name in _names(len(self.bounds) - 1):
+        if self.spatial:
+            digest = hashlib.sha256(b"kompakt entropy path 6\0")
+            digest.update(struct.pack("<3I", self.levels, len(self.bounds) - 1, self.spatial))
+        else:
+            digest = hashlib.sha256(b"kompakt entropy path 4\0")
+            digest.update(struct.pack("<2I", self.levels, len(self.bounds) - 1))
+        for name in layer_names(len(self.bounds) - 1, self.spatial):
             layer = self.layers[name]
             digest.update(struct.pack("<3I", *layer.weight.shape[:3]))
             digest.update(layer.weight.astype("<i2").tobytes())
@@ -108,7 +115,7 @@ class HyperEntropy:
         h = _channels_last(symbols)
         h = rectify(round_shift(self.layers["h_a.0"](h, levels), WEIGHT_BITS - ACTIVATION_BITS))
         h = rectify(round_shift(self.layers["h_a.1"](h, levels), WEIGHT_BITS))
-        z = round_shift(self.layers["h_a.2"](h, levels), _SUM_BITS)
+        z = round_shift(self.layers["h_a.2"](h, levels), SUM_BITS)
         return self.side.clip(z.transpose(0, 3, 1, 2).astype(np.float32), levels)
 
     def encode(self, symbols: Symbols, levels: Sequence[int]) -> list[bytes]:
@@ -124,12 +131,14 @@ class HyperEntropy:
         most_bits = MOST_BITS * symbols[0].size + PRECISION * z[0].size
         encoders = RangeEncoders.start(len(symbols), most_bits)
         self.side.put(encoders, z, levels)
-        features = self._features(z, levels, symbols.shape[2:])
-        y = _channels_last(symbols)
-        for group, (start, stop) in enumerate(pairwise(self.bounds)):
-            means, scales = self._parameters(group, features, y, levels)
-            values = symbols[:, start:stop].reshape(len(symbols), -1).astype(np.int32)
-            self._tables.encode(encoders, values, means, scales)
+
+        def code(step: Step, means: Numbers, scales: Numbers) -> Symbols:
+            values = step.of(symbols)
+            flat = values.reshape(len(values), -1).astype(np.int32)
+            self._tables.encode(encoders, flat, means, scales)
+            return values
+
+        self._walk(z, levels, symbols.shape[1:], code)
         return encoders.finish()
 
     def decode(
@@ -150,16 +159,42 @@ class HyperEntropy:
 
     def _take(self, decoders: RangeDecoders, levels: Sequence[int], shape: LatentShape) -> Decoded:
         z, failed = self.side.take(decoders, levels, self._side_shape(shape))
+        symbols = np.zeros((len(levels), *shape), np.int16)
+
+        def code(step: Step, means: Numbers, scales: Numbers) -> Symbols:
+            values = step.of(symbols)
+            found = self._tables.decode(decoders, means, scales, failed)
+            values[:] = found.reshape(values.shape)
+            return values
+
+        self._walk(z, levels, shape, code)
+        return symbols, failed
+
+    def _walk(
+        self,
+        z: Symbols,
+        levels: Sequence[int],
+        shape: Sequence[int],
+        code: Callable[[Step, Numbers, Numbers], Symbols],
+    ) -> None:
+        """Have ``code`` tell the latents step by step: given their means and log-scales (N, n)."""
         features = self._features(z, levels, shape[1:])
         y = np.zeros((len(levels), *shape[1:], shape[0]))
-        for group, (start, stop) in enumerate(pairwise(self.bounds)):
-            if failed.all():
-                break
-            means, scales = self._parameters(group, features, y, levels)
-            values = self._tables.decode(decoders, means, scales, failed)
-            rows = values.reshape(len(levels), stop - start, *shape[1:])
-            y[..., start:stop] = rows.transpose(0, 2, 3, 1)
-        return np.ascontiguousarray(y.transpose(0, 3, 1, 2)).astype(np.int16), failed
+        for group, steps in enumerate(self._steps):
+            before = np.zeros((1, *shape[1:], 1))
+            if group:
+                known = y[..., : steps[0].start]
+                before = self.layers[f"before.{group - 1}"](known, levels)
+            for step in steps:
+                context = before[step.places]
+                if not context.size:  # a single row or column
+                    continue
+                if step.near:
+                    ours = y[..., step.start : step.stop]
+                    context = context + self.layers[step.near](ours, levels, place=step.place)
+                sums = features[step.places] + context * (1 << ACTIVATION_BITS)
+                values = code(step, *self._parameters(step, sums, levels))
+                y[(*step.places, slice(step.start, step.stop))] = values.transpose(0, 2, 3, 1)
 
     def _features(self, z: Symbols, levels: Sequence[int], size: Sequence[int]) -> Floats:
         h = shuffle(self.layers["h_s.0"](_channels_last(z), levels), 2)
@@ -167,21 +202,17 @@ class HyperEntropy:
         return self.layers["h_s.1"](h[:, : size[0], : size[1]], levels)
 
     def _parameters(
-        self, group: int, features: Floats, y: Floats, levels: Sequence[int]
+        self, step: Step, sums: Floats, levels: Sequence[int]
     ) -> tuple[Numbers, Numbers]:
-        """Means and log-scales (N, symbols of the group), in coding order."""
-        if group:
-            known = y[..., : self.bounds[group]]
-            sums = self.layers[f"before.{group - 1}"](known, levels)
-            features = features + sums * (1 << ACTIVATION_BITS)
-        h = rectify(round_shift(features, WEIGHT_BITS))
-        h = rectify(round_shift(self.layers[f"mixed.{group}"](h, levels), WEIGHT_BITS))
-        sums = round_shift(self.layers[f"last.{group}"](h, levels), _SUM_BITS - PARAMETER_BITS)
+        """Means and log-scales (N, n), in coding order."""
+        h = self.layers[step.mixed](rectify(round_shift(sums, WEIGHT_BITS)), levels)
+        h = self.layers[step.last](rectify(round_shift(h, WEIGHT_BITS)), levels)
+        sums = round_shift(h, SUM_BITS - PARAMETER_BITS)
         flat = np.clip(sums, -_MEAN_LIMIT, _MEAN_LIMIT).astype(np.int32)
         means, scales = np.split(flat.transpose(0, 3, 1, 2), 2, axis=1)
         # Contiguous also where h = w = 1: the coder is compiled for no other.
         means, scales = np.ascontiguousarray(means), np.ascontiguousarray(scales)
-        return means.reshape(len(y), -1), scales.reshape(len(y), -1)
+        return means.reshape(len(sums), -1), scales.reshape(len(sums), -1)
 
     def _side_shape(self, shape: LatentShape) -> LatentShape:
         return self.side.shape[0], -(-shape[1] // 2), -(-shape[2] // 2)
@@ -209,7 +240,7 @@ class HyperEntropy:
                 layers[name] = IntegerConv(
                     weight=tensor_array(tensors, key, torch.int16),
                     shifts=tensor_array(tensors, f"{name}.shifts", torch.int64),
-                    largest_input=_largest_input(name),
+                    largest_input=largest_input(name),
                 )
         lookup = Lookup(
             exp=tensor_array(tensors, "exp", torch.int32),
@@ -232,51 +263,3 @@ def _chunk(shape: Sequence[int]) -> int:
 
 def _channels_last(symbols: Symbols) -> Floats:
     return np.ascontiguousarray(symbols.transpose(0, 2, 3, 1), np.float64)
-
-
-def _sees_symbols(name: str) -> bool:
-    return name in ("h_a.0", "h_s.0") or name.startswith("before.")
-
-
-def _largest_input(name: str) -> int:
-    if name == "h_s.0":
-        return 1 << 15
-    return MAX_SYMBOL if _sees_symbols(name) else ACTIVATION_LIMIT
-
-
-def _names(groups: int) -> Iterator[str]:
-    yield from ("h_a.0", "h_a.1", "h_a.2", "h_s.0", "h_s.1")
-    yield from (f"before.{i}" for i in range(groups - 1))
-    yield from (f"mixed.{i}" for i in range(groups))
-    yield from (f"last.{i}" for i in range(groups))
-
-
-def _check(layers: Mapping[str, IntegerConv], side: TableEntropy) -> list[int]:
-    """Where each group of channels begins and the last ends. Raises CheckpointError."""
-    groups = sum(name.startswith("last.") for name in layers)
-    if not 1 <= groups <= MAX_GROUPS or set(layers) != set(_names(groups)):
-        raise CheckpointError("the hyperprior's layers are not those of a hyperprior")
-    outputs = [len(layers[f"last.{i}"].weight) for i in range(groups)]
-    if any(n % 2 or n < 2 for n in outputs):
-        raise CheckpointError("every latent needs a mean and a scale")
-    bounds = [0]
-    for count in outputs:
-        bounds.append(bounds[-1] + count // 2)
-    units, channels, depth = len(layers["h_s.1"].weight), bounds[-1], side.shape[0]
-    if not 1 <= units <= MAX_UNITS or channels > MAX_CHANNELS or depth > MAX_SIDE_CHANNELS:
-        raise CheckpointError("the hyperprior's sizes are out of range")
-    shapes = {
-        "h_a.0": (units, channels, 3, 3),
-        "h_a.1": (units, units, 2, 2),
-        "h_a.2": (depth, units, 1, 1),
-        "h_s.0": (4 * units, depth, 1, 1),
-        "h_s.1": (units, units, 3, 3),
-        **{f"before.{i}": (units, bounds[i + 1], 3, 3) for i in range(groups - 1)},
-        **{f"mixed.{i}": (units, units, 1, 1) for i in range(groups)},
-        **{f"last.{i}": (outputs[i], units, 1, 1) for i in range(groups)},
-    }
-    if {name: layer.weight.shape for name, layer in layers.items()} != shapes:
-        raise CheckpointError("the hyperprior's layers do not fit each other")
-    if any(len(layer.shifts) != side.levels for layer in layers.values()):
-        raise CheckpointError("every level needs its shifts")
-    return bounds

@@ -48,17 +48,23 @@ class IntegerConv:
         """The side of the kernel."""
         return int(self.weight.shape[2])
 
-    def __call__(self, x: Floats, levels: Sequence[int]) -> Floats:
-        """Sums (N, h', w', out) of inputs (N, h, w, in), each image with its level's shifts."""
+    def __call__(
+        self, x: Floats, levels: Sequence[int], *, place: tuple[int, int] | None = None
+    ) -> Floats:
+        """Sums (N, h', w', out) of inputs (N, h, w, in), each image with its level's shifts.
+
+        With ``place``, only those of every other row and column from there on.
+        """
         height, width = x.shape[1:3]
-        step = 2 if self.kernel == 2 else 1
+        step = 2 if self.kernel == 2 or place else 1
+        top, left = place or (0, 0)
         before, after = (1, 1) if self.kernel == 3 else (0, self.kernel - 1)
         matrix = self._narrow if self._is_narrow(x) else self._wide
         edges = before + after
         padded = np.zeros((len(x), height + edges, width + edges, x.shape[3]), matrix.dtype)
         padded[:, before : before + height, before : before + width] = x
         seen = sliding_window_view(padded, (self.kernel, self.kernel), axis=(1, 2))
-        seen = seen[:, ::step, ::step].transpose(0, 1, 2, 4, 5, 3)
+        seen = seen[:, top::step, left::step].transpose(0, 1, 2, 4, 5, 3)
         sums = np.empty((*seen.shape[:3], len(self.weight)))
         shifts = self.shifts[list(levels)].astype(np.float64)[:, None, None, :]
         for part in _parts(seen.shape[:3]):
@@ -90,6 +96,8 @@ class IntegerConv:
 def _parts(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
     """Images and rows of (N, h, w) that are gathered at a time: so many that a cache holds them."""
     count, height, width = shape
+    if not height * width:
+        return
     images = max(1, _GATHERED // (height * width))
     rows = height if images > 1 else max(1, _GATHERED // width)
     for first in range(0, count, images):

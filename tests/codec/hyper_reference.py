@@ -17,11 +17,17 @@ Step = tuple[int, int]
 LEVELS = 2
 CLASSES = ((20, 2), (26, 4), (32, 8), (37, 16), (43, 32), (48, 64), (64, 256))
 """The last scale of each class, and how far its tables reach."""
+PLACES = ((0, 0), (1, 1), (0, 1), (1, 0))
 _HALF = 1 << 23
 
 
 def random_entropy(
-    seed: int, *, groups: Sequence[int] = (1, 2), units: int = 3, side: int = 2
+    seed: int,
+    *,
+    groups: Sequence[int] = (1, 2),
+    units: int = 3,
+    side: int = 2,
+    spatial: int = 0,
 ) -> HyperEntropy:
     """Random integers of every size that means, scales and z of all kinds come from."""
     rng = np.random.default_rng(seed)
@@ -37,13 +43,17 @@ def random_entropy(
         shapes[f"last.{i}"] = (2 * size, units, 1)
         if i:
             shapes[f"before.{i - 1}"] = (units, sum(groups[:i]), 3)
+    for i in range(3 * spatial):
+        shapes[f"near.{i}"] = (units, groups[i // 3], 3)
+        shapes[f"near_mixed.{i}"] = (units, units, 1)
+        shapes[f"near_last.{i}"] = (2 * groups[i // 3], units, 1)
     layers = {}
     for name, (outputs, inputs, kernel) in shapes.items():
-        whole = name in ("h_a.0", "h_s.0") or name.startswith("before")
+        whole = name in ("h_a.0", "h_s.0") or name.startswith(("before", "near."))
         weight = rng.normal(0, 2500, (outputs, inputs, kernel, kernel)).astype(np.int16)
         unit = 1 << (12 if whole else 22)
         shifts = rng.normal(0, 1, (LEVELS, outputs)) * unit
-        if name.startswith("last"):
+        if name.startswith(("last", "near_last")):
             shifts[:, outputs // 2 :] = rng.uniform(-4.5, 4.5, (LEVELS, outputs // 2)) * unit
         layers[name] = IntegerConv(
             weight=weight,
@@ -107,10 +117,47 @@ def _steps(entropy: HyperEntropy, y: Planes, level: int) -> Iterator[Step]:
     features = _conv(entropy, "h_s.1", _each(lambda x: act(rounded(x, 2)), h), level)
     start, group = 0, 0
     while f"last.{group}" in entropy.layers:
-        means, scales = _parameters(entropy, group, features, y[:start], level)
-        stop = start + len(means)
-        yield from residual_steps(entropy.lookup, *map(_flat, (y[start:stop], means, scales)))
+        stop = start + len(entropy.layers[f"last.{group}"].weight) // 2
+        sums = features
+        if group:
+            told = _conv(entropy, f"before.{group - 1}", y[:start], level)
+            sums = _plus(sums, told)
+        is_spatial = f"near.{3 * group}" in entropy.layers
+        for step, place in enumerate(PLACES if is_spatial else (None,)):
+            name, seen = f"{group}", sums
+            if step:
+                name = f"{3 * group + step - 1}"
+                known = _known(y[start:stop], PLACES[:step])
+                seen = _plus(sums, _conv(entropy, f"near.{name}", known, level))
+            part = "near_" if step else ""
+            means, scales = _parameters(entropy, part, name, seen, level)
+            planes = (_cut(planes, place) for planes in (y[start:stop], means, scales))
+            yield from residual_steps(entropy.lookup, *map(_flat, planes))
         start, group = stop, group + 1
+
+
+def _known(planes: Planes, places: Sequence[tuple[int, int]]) -> Planes:
+    """Zero but for every other row and column from each of the places on."""
+    return [
+        [
+            [v if (r % 2, c % 2) in places else 0 for c, v in enumerate(row)]
+            for r, row in enumerate(plane)
+        ]
+        for plane in planes
+    ]
+
+
+def _cut(planes: Planes, place: tuple[int, int] | None) -> Planes:
+    if place is None:
+        return planes
+    return [[row[place[1] :: 2] for row in plane[place[0] :: 2]] for plane in planes]
+
+
+def _plus(sums: Planes, told: Planes) -> Planes:
+    return [
+        [[f + 1024 * t for f, t in zip(*rows, strict=True)] for rows in zip(*pair, strict=True)]
+        for pair in zip(sums, told, strict=True)
+    ]
 
 
 def _side_information(entropy: HyperEntropy, y: Planes, level: int) -> Planes:
@@ -125,18 +172,12 @@ def _side_information(entropy: HyperEntropy, y: Planes, level: int) -> Planes:
 
 
 def _parameters(
-    entropy: HyperEntropy, group: int, features: Planes, known: Planes, level: int
+    entropy: HyperEntropy, part: str, name: str, sums: Planes, level: int
 ) -> tuple[Planes, Planes]:
-    sums = features
-    if group:
-        told = _conv(entropy, f"before.{group - 1}", known, level)
-        sums = [
-            [[f + 1024 * t for f, t in zip(*rows, strict=True)] for rows in zip(*pair, strict=True)]
-            for pair in zip(features, told, strict=True)
-        ]
     h = _each(lambda x: act(rounded(x, 12)), sums)
-    h = _each(lambda x: act(rounded(x, 12)), _conv(entropy, f"mixed.{group}", h, level))
-    p = _each(lambda x: rounded(x, 14), _conv(entropy, f"last.{group}", h, level))
+    h = _conv(entropy, f"{part}mixed.{name}", h, level)
+    h = _each(lambda x: act(rounded(x, 12)), h)
+    p = _each(lambda x: rounded(x, 14), _conv(entropy, f"{part}last.{name}", h, level))
     means = _each(lambda x: min(max(x, -1023 * 256), 1023 * 256), p[: len(p) // 2])
     return means, p[len(p) // 2 :]
 

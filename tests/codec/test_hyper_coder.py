@@ -24,21 +24,27 @@ CHANNELS = 3
 SEEDS = st.integers(0, 2**32 - 1)
 SIZES = st.tuples(st.integers(1, 5), st.integers(1, 4))
 ENTROPY = random_entropy(0)
+SPATIAL = random_entropy(3, spatial=2)
 
 
 @settings(deadline=None, max_examples=25)
-@given(seed=SEEDS, size=SIZES, groups=st.sampled_from([(1, 2), (3,), (1, 1, 1)]))
-def test_payloads_are_the_specifications(seed, size, groups):
-    entropy = random_entropy(seed, groups=groups)
+@given(
+    seed=SEEDS,
+    size=SIZES,
+    groups=st.sampled_from([(1, 2), (3,), (1, 1, 1)]),
+    spatial=st.integers(0, 2),
+)
+def test_payloads_are_the_specifications(seed, size, groups, spatial):
+    entropy = random_entropy(seed, groups=groups, spatial=min(spatial, len(groups)))
     symbols = random_symbols(seed, LEVELS, (CHANNELS, *size))
     payloads = entropy.encode(symbols, range(LEVELS))
     assert payloads == [reference_payload(entropy, one, level) for level, one in enumerate(symbols)]
 
 
 @settings(deadline=None, max_examples=40)
-@given(seed=SEEDS, size=SIZES, count=st.integers(1, 6))
-def test_symbols_come_back_whatever_the_batch(seed, size, count):
-    entropy = random_entropy(seed)
+@given(seed=SEEDS, size=SIZES, count=st.integers(1, 6), spatial=st.integers(0, 2))
+def test_symbols_come_back_whatever_the_batch(seed, size, count, spatial):
+    entropy = random_entropy(seed, spatial=spatial)
     shape = (CHANNELS, *size)
     symbols = random_symbols(seed, count, shape)
     levels = [i % LEVELS for i in range(count)]
@@ -59,7 +65,7 @@ def test_a_batch_of_more_than_a_chunk_is_that_of_its_images(monkeypatch):
 
 
 def test_one_and_two_threads_decode_the_same():
-    entropy = random_entropy(2, groups=(4, 8, 12), units=24, side=6)
+    entropy = random_entropy(2, groups=(4, 8, 12), units=24, side=6, spatial=2)
     shape = (24, 7, 9)
     symbols = random_symbols(2, 8, shape)
     payloads = entropy.encode(symbols, [1] * 8)
@@ -69,9 +75,14 @@ def test_one_and_two_threads_decode_the_same():
 
 
 @settings(deadline=None, max_examples=80)
-@given(payload=st.binary(max_size=90), level=st.integers(0, LEVELS - 1), size=SIZES)
-def test_any_bytes_give_symbols_or_a_typed_error(payload, level, size):
-    (result,) = ENTROPY.decode([payload], [level], (CHANNELS, *size))
+@given(
+    entropy=st.sampled_from([ENTROPY, SPATIAL]),
+    payload=st.binary(max_size=90),
+    level=st.integers(0, LEVELS - 1),
+    size=SIZES,
+)
+def test_any_bytes_give_symbols_or_a_typed_error(entropy, payload, level, size):
+    (result,) = entropy.decode([payload], [level], (CHANNELS, *size))
     if isinstance(result, np.ndarray):
         assert result.shape == (CHANNELS, *size)
         assert np.abs(result).max() <= 1023
@@ -80,14 +91,18 @@ def test_any_bytes_give_symbols_or_a_typed_error(payload, level, size):
 
 
 @settings(deadline=None, max_examples=60)
-@given(seed=SEEDS, flips=st.lists(st.integers(0, 10**6), min_size=1, max_size=4))
-def test_flipped_bits_fail_without_their_neighbours(seed, flips):
+@given(
+    entropy=st.sampled_from([ENTROPY, SPATIAL]),
+    seed=SEEDS,
+    flips=st.lists(st.integers(0, 10**6), min_size=1, max_size=4),
+)
+def test_flipped_bits_fail_without_their_neighbours(entropy, seed, flips):
     symbols = random_symbols(seed, 2, (CHANNELS, 2, 3))
-    first, second = ENTROPY.encode(symbols, [0, 1])
+    first, second = entropy.encode(symbols, [0, 1])
     damaged = bytearray(first)
     for flip in flips:
         damaged[flip % len(damaged)] ^= 1 << flip % 8
-    result, sound = ENTROPY.decode([bytes(damaged), second], [0, 1], (CHANNELS, 2, 3))
+    result, sound = entropy.decode([bytes(damaged), second], [0, 1], (CHANNELS, 2, 3))
     assert isinstance(result, (np.ndarray, CorruptStreamError))
     assert np.array_equal(sound, symbols[1])
 
@@ -135,19 +150,21 @@ def test_latents_are_clipped_to_what_can_be_coded():
     assert ENTROPY.clip(latents, [0]).ravel().tolist() == [-1023, -1023, 0, 2, 1023]
 
 
-def test_a_saved_path_is_the_same_path():
-    again = HyperEntropy.from_tensors(ENTROPY.tensors(), levels=LEVELS)
-    assert again.fingerprint == ENTROPY.fingerprint
+@pytest.mark.parametrize("entropy", [ENTROPY, SPATIAL])
+def test_a_saved_path_is_the_same_path(entropy):
+    again = HyperEntropy.from_tensors(entropy.tensors(), levels=LEVELS)
+    assert again.fingerprint == entropy.fingerprint
     symbols = random_symbols(8, 2, (CHANNELS, 3, 3))
-    assert again.encode(symbols, [0, 1]) == ENTROPY.encode(symbols, [0, 1])
+    assert again.encode(symbols, [0, 1]) == entropy.encode(symbols, [0, 1])
 
 
-def test_every_number_of_the_path_is_in_its_fingerprint():
-    tensors = random_entropy(9).tensors()
+@pytest.mark.parametrize("spatial", [0, 1])
+def test_every_number_of_the_path_is_in_its_fingerprint(spatial):
+    tensors = random_entropy(9, spatial=spatial).tensors()
     assert set(tensors) > {"exp", "sigmoid", "minimums", "frequencies", "before.0.weight"}
     changes = {key: (-1, 1) for key in tensors if key != "lengths"}
     changes |= {"exp": (-1, -1), "sigmoid": (2048, 1)}
-    fingerprints = {random_entropy(9).fingerprint}
+    fingerprints = {random_entropy(9, spatial=spatial).fingerprint}
     for key, (place, change) in changes.items():
         changed = tensors[key].clone()
         changed.view(-1)[place] += change
@@ -179,6 +196,11 @@ def test_every_number_of_the_path_is_in_its_fingerprint():
         ("h_s.1.weight", torch.zeros((3, 3, 3, 2), dtype=torch.int16)),
         ("mixed.1.weight", None),
         ("other.weight", torch.zeros((3, 3, 1, 1), dtype=torch.int16)),
+        ("near.1.weight", None),
+        ("near.6.weight", torch.zeros((3, 1, 3, 3), dtype=torch.int16)),
+        ("near.0.weight", torch.zeros((3, 2, 3, 3), dtype=torch.int16)),
+        ("near_mixed.0.weight", torch.zeros((3, 2, 1, 1), dtype=torch.int16)),
+        ("near_last.5.weight", torch.zeros((2, 3, 1, 1), dtype=torch.int16)),
         ("last.0.weight", torch.zeros((3, 3, 1, 1), dtype=torch.int16)),
         ("last.0.weight", torch.zeros((4, 3, 1, 1), dtype=torch.int16)),
         ("exp", torch.ones(7, dtype=torch.int32)),
@@ -190,7 +212,7 @@ def test_every_number_of_the_path_is_in_its_fingerprint():
     ],
 )
 def test_damaged_paths_are_refused(key, value):
-    tensors = {**ENTROPY.tensors(), key: value}
+    tensors = {**SPATIAL.tensors(), key: value}
     with pytest.raises(CheckpointError):
         HyperEntropy.from_tensors(
             {name: tensor for name, tensor in tensors.items() if tensor is not None}, levels=LEVELS
@@ -205,10 +227,11 @@ def test_a_path_of_too_many_units_or_levels_is_refused():
         HyperEntropy(layers=ENTROPY.layers, side=side, lookup=ENTROPY.lookup)
 
 
+@pytest.mark.parametrize("spatial", [0, 2])
 @pytest.mark.parametrize("size", [(4, 6), (3, 5), (1, 1)])
-def test_the_training_prior_and_its_integers_agree_in_rate(size):
+def test_the_training_prior_and_its_integers_agree_in_rate(size, spatial):
     torch.manual_seed(0)
-    prior = HyperPrior(7, side=3, units=8, groups=3, levels=LEVELS).eval()
+    prior = HyperPrior(7, side=3, units=8, groups=3, levels=LEVELS, spatial=spatial).eval()
     for parameter in prior.parameters():
         parameter.data.add_(0.1 * torch.randn_like(parameter))
     prior.h_a[2].conv.weight.data.mul_(20)  # z of many values

@@ -65,6 +65,7 @@ RECIPES: dict[str, Recipe] = {
             "side": 32,
             "units": 96,
             "groups": 4,
+            "spatial": 2,
             "levels": 13,
         },
         epochs=45,

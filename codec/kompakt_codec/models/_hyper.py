@@ -3,12 +3,15 @@
 Side information z, itself coded by static tables, tells a mean and a scale for each latent (Ballé
 et al. 2018, "Variational Image Compression with a Scale Hyperprior"; Minnen et al. 2018, the mean).
 Latents come in groups of channels, and a group's means and scales see the groups before it (Minnen
-& Singh 2020, "Channel-wise Autoregressive Entropy Models"): a decoder takes as many steps as there
-are groups, whatever the image's size.
+& Singh 2020, "Channel-wise Autoregressive Entropy Models"). The first groups, which hold most of
+the information, come in four steps each, every other row and column at a time, and a step sees its
+neighbours of the steps before (He et al. 2021, "Checkerboard Context Model", here in four parts). A
+decoder takes as many steps whatever the image's size.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from kompakt_codec.hyper_layers import PLACES
 from kompakt_codec.models._base import Prior
 from kompakt_codec.models._blocks import round_straight_through
 from kompakt_codec.models._masked import (
@@ -26,6 +30,8 @@ from kompakt_codec.models._masked import (
     Parameters,
     mixture_bits,
 )
+
+_Place = tuple[int, int]
 
 LOG_SCALE_RANGE = (-4.0, 4.0)
 Z_STRIDE = 2
@@ -53,7 +59,9 @@ class IntegerLayer:
 class HyperPrior(Prior):
     """P(z | level) P(y_hat | z, level), latents (N, channels, h, w) and z at half their size."""
 
-    def __init__(self, channels: int, *, side: int, units: int, groups: int, levels: int) -> None:
+    def __init__(
+        self, channels: int, *, side: int, units: int, groups: int, levels: int, spatial: int = 0
+    ) -> None:
         super().__init__()
         self.bounds = group_bounds(channels, groups)
         self.levels, self.side_channels = levels, side
@@ -70,12 +78,12 @@ class HyperPrior(Prior):
         )
         self.before = nn.ModuleList(_Layer(start, units, 3, levels) for start in self.bounds[1:-1])
         self.mixed = nn.ModuleList(_Layer(units, units, 1, levels) for _ in range(groups))
-        sizes = (b - a for a, b in zip(self.bounds, self.bounds[1:], strict=False))
-        last = [_Layer(units, 2 * size, 1, levels) for size in sizes]
-        with torch.no_grad():
-            for layer in last:
-                layer.conv.weight.mul_(0.1)
-        self.last = nn.ModuleList(last)
+        sizes = [stop - start for start, stop in pairwise(self.bounds)]
+        self.last = nn.ModuleList(_last(units, size, levels) for size in sizes)
+        near = [size for size in sizes[:spatial] for _ in PLACES[1:]]
+        self.near = nn.ModuleList(_Layer(size, units, 3, levels) for size in near)
+        self.near_mixed = nn.ModuleList(_Layer(units, units, 1, levels) for _ in near)
+        self.near_last = nn.ModuleList(_last(units, size, levels) for size in near)
 
     def bits(self, y_hat: torch.Tensor, y: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """Information in bits (N,) of y and of the side information that y_hat gives."""
@@ -84,10 +92,10 @@ class HyperPrior(Prior):
         noisy = z + torch.rand_like(z) - 0.5 if self.training else z_hat
         total = self.side.bits(z_hat, noisy, level)
         features = self.features(z_hat, level, y.shape[2:])
-        for group, (start, stop) in enumerate(zip(self.bounds, self.bounds[1:], strict=False)):
-            mean, log_scale = self._group(group, features, y_hat, level)
-            mixture = Parameters(*(t.flatten(1)[..., None] for t in (mean * 0, mean, log_scale)))
-            total = total + mixture_bits(mixture, y[:, start:stop].float().flatten(1)).sum(1)
+        for group, (start, stop) in enumerate(pairwise(self.bounds)):
+            ours = y[:, start:stop].float()
+            for place, parameters in self._group(group, features, y_hat, level):
+                total = total + _logistic_bits(parameters, _at(ours, place)).sum(1)
         return total
 
     def side_information(self, y_hat: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
@@ -107,20 +115,37 @@ class HyperPrior(Prior):
 
     def _group(
         self, group: int, features: torch.Tensor, y_hat: torch.Tensor, level: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and log-scale of each of the group's latents, from z and the groups before."""
+    ) -> Iterator[tuple[_Place | None, torch.Tensor]]:
+        """Each step's place, and means and log-scales (N, 2 * C of the group, h, w) of its latents.
+
+        They are told by z, the groups before, and the group's own steps before.
+        """
         if group:
             known = y_hat[:, : self.bounds[group]] * _INPUT_SCALE
             features = features + self.before[group - 1](known, level)
-        h = _act(self.mixed[group](_act(features), level))
-        mean, log_scale = self.last[group](h, level).float().chunk(2, 1)
-        return mean, log_scale.clamp(*LOG_SCALE_RANGE)
+        mixed, last = self.mixed[group], self.last[group]
+        if len(PLACES[1:]) * group >= len(self.near):
+            yield None, last(_act(mixed(_act(features), level)), level)
+            return
+        ours = y_hat[:, self.bounds[group] : self.bounds[group + 1]] * _INPUT_SCALE
+        known = torch.zeros_like(ours)
+        for step, place in enumerate(PLACES):
+            seen = _at(features, place)
+            if not seen.numel():
+                continue
+            if step:
+                index = len(PLACES[1:]) * group + step - 1
+                near: _Layer = self.near[index]  # type: ignore[assignment]
+                seen = seen + near.at(known, level, place)
+                mixed, last = self.near_mixed[index], self.near_last[index]
+            yield place, last(_act(mixed(_act(seen), level)), level)
+            known = known + ours * _mask(ours, place)
 
     def integer_layers(self, fraction_bits: int) -> dict[str, IntegerLayer]:
         """All layers by name (``h_a.0``, …), weights in units of 2**-fraction_bits."""
-        whole = ("h_a.0", "h_s.0", "before.")
+        whole = ("h_a.0", "h_s.0", "before.", "near.")
         made = {}
-        for part in ("h_a", "h_s", "before", "mixed", "last"):
+        for part in ("h_a", "h_s", "before", "mixed", "last", "near", "near_mixed", "near_last"):
             for index, layer in enumerate(getattr(self, part)):
                 name = f"{part}.{index}"
                 scale = _INPUT_SCALE if name.startswith(whole) else 1.0
@@ -140,6 +165,12 @@ class _Layer(nn.Module):
     def forward(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         return self.conv(x) + self.shifts[level][:, :, None, None]  # type: ignore[no-any-return]
 
+    def at(self, x: torch.Tensor, level: torch.Tensor, place: _Place) -> torch.Tensor:
+        """What ``forward`` gives in every other row and column from ``place`` on, kernels of 3."""
+        x = functional.pad(x, (1, 1, 1, 1))[:, :, place[0] :, place[1] :]
+        sums = functional.conv2d(x, self.conv.weight, stride=2)
+        return sums + self.shifts[level][:, :, None, None]
+
     def integers(self, fraction_bits: int, scale: float) -> IntegerLayer:
         weight = self.conv.weight.detach().cpu().double().numpy() * scale
         scaled = np.clip(weight, -WEIGHT_LIMIT, WEIGHT_LIMIT) * (1 << fraction_bits)
@@ -147,6 +178,32 @@ class _Layer(nn.Module):
             weight=np.rint(scaled).astype(np.int16),
             shifts=self.shifts.detach().cpu().double().numpy(),
         )
+
+
+def _last(units: int, size: int, levels: int) -> _Layer:
+    layer = _Layer(units, 2 * size, 1, levels)
+    with torch.no_grad():
+        layer.conv.weight.mul_(0.1)
+    return layer
+
+
+def _logistic_bits(parameters: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Bits (N, n) of latents (N, C, h, w) with means and log-scales (N, 2 * C, h, w)."""
+    mean, log_scale = parameters.float().chunk(2, 1)
+    log_scale = log_scale.clamp(*LOG_SCALE_RANGE)
+    mixture = Parameters(*(t.flatten(1)[..., None] for t in (mean * 0, mean, log_scale)))
+    return mixture_bits(mixture, y.flatten(1))
+
+
+def _at(x: torch.Tensor, place: _Place | None) -> torch.Tensor:
+    return x if place is None else x[:, :, place[0] :: 2, place[1] :: 2]
+
+
+def _mask(x: torch.Tensor, place: _Place) -> torch.Tensor:
+    """1 in every other row and column from ``place`` on, else 0, (h, w)."""
+    mask = torch.zeros(x.shape[2:], dtype=x.dtype, device=x.device)
+    mask[place[0] :: 2, place[1] :: 2] = 1
+    return mask
 
 
 def _act(x: torch.Tensor) -> torch.Tensor:

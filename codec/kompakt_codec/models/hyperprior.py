@@ -26,11 +26,16 @@ class HyperpriorConfig(PyramidConfig):
     """Channels of the prior's networks."""
     groups: int = 4
     """Steps in which the latents' channels are coded; 1 is the mean and scale hyperprior alone."""
+    spatial: int = 0
+    """How many of the first groups are coded in four steps, each seeing its neighbours of those
+    before."""
 
     def __post_init__(self) -> None:
         PyramidConfig.__post_init__(self)
         if not 1 <= self.side <= 256 or not 1 <= self.units <= 512:
             raise ValueError("side must be 1 to 256 and units 1 to 512")
+        if not 0 <= self.spatial <= self.groups:
+            raise ValueError("spatial must be 0 to groups")
         if not 1 <= self.groups <= 8 or self.latents < 1 << self.groups:
             raise ValueError("groups must be 1 to 8, and latents at least 2**groups")
 
@@ -52,5 +57,6 @@ class HyperpriorModel(PyramidModel):
                 units=config.units,
                 groups=config.groups,
                 levels=config.levels,
+                spatial=config.spatial,
             ),
         )
