@@ -33,7 +33,7 @@ from tests.codec.image_files import GREY_RAMP, RGB_RAMP, grey, save
     pixels=hnp.arrays(
         np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3]))
     ),
-    file_format=st.sampled_from(FileFormat),
+    file_format=st.sampled_from([f for f in FileFormat if f is not FileFormat.JPEG]),
 )
 def test_what_is_encoded_decodes_to_the_same_pixels(
     pixels: Pixels, file_format: FileFormat
