@@ -7,7 +7,12 @@ grey and 3 for RGB.
 from kompakt_codec.images._decode import IMAGE_FORMATS, DecodedFile, decode_file, decode_image
 from kompakt_codec.images._encode import WEBP_MAX_SIDE, FileFormat, encode_image
 from kompakt_codec.images._fit import Fit, fit_image, match_channels
-from kompakt_codec.images._metadata import MAX_EXIF_BYTES, MAX_XMP_BYTES, Metadata
+from kompakt_codec.images._metadata import (
+    MAX_EXIF_BYTES,
+    MAX_XMP_BYTES,
+    NO_METADATA,
+    Metadata,
+)
 from kompakt_codec.images._pixels import (
     DEFAULT_LIMITS,
     MAX_SIDE,
@@ -24,6 +29,7 @@ __all__ = [
     "MAX_EXIF_BYTES",
     "MAX_SIDE",
     "MAX_XMP_BYTES",
+    "NO_METADATA",
     "WEBP_MAX_SIDE",
     "DecodedFile",
     "FileFormat",

@@ -28,7 +28,7 @@ from kompakt_codec.errors import (
 )
 from kompakt_codec.images._colour import to_srgb
 from kompakt_codec.images._deep import TOO_DEEP, is_deep, reduce_to_8_bits
-from kompakt_codec.images._metadata import Metadata, read_metadata
+from kompakt_codec.images._metadata import NO_METADATA, Metadata, read_metadata
 from kompakt_codec.images._pixels import (
     DEFAULT_LIMITS,
     ImageLimits,
@@ -85,7 +85,7 @@ class DecodedFile:
     """(height, width, 1 or 3), upright, in sRGB."""
     adapted: bool
     """Whether bits or transparency were given up."""
-    metadata: Metadata
+    metadata: Metadata = NO_METADATA
     """Empty unless it was asked for."""
 
 
@@ -200,7 +200,7 @@ def _read(
     return DecodedFile(
         pixels=pixels,
         adapted=is_transparent or file is not image,
-        metadata=read_metadata(file, now_srgb=was_converted) if keep_metadata else Metadata(),
+        metadata=read_metadata(file, now_srgb=was_converted) if keep_metadata else NO_METADATA,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from PIL.PngImagePlugin import PngInfo
 
 from kompakt_codec.errors import WrongSizeError
-from kompakt_codec.images._metadata import EXIF_NAME, Metadata
+from kompakt_codec.images._metadata import EXIF_NAME, NO_METADATA, Metadata
 from kompakt_codec.images._pixels import Pixels, to_pillow
 
 WEBP_MAX_SIDE = 16_383
@@ -35,7 +35,7 @@ _SAVE_OPTIONS: dict[FileFormat, dict[str, Any]] = {
 
 
 def encode_image(
-    pixels: Pixels, file_format: FileFormat, metadata: Metadata | None = None
+    pixels: Pixels, file_format: FileFormat, metadata: Metadata = NO_METADATA
 ) -> bytes:
     """Write pixels (height, width, 1 or 3) as a file that holds them without loss.
 
@@ -49,7 +49,7 @@ def encode_image(
             f"a {file_format.value} file holds at most {max_side} pixels a side: "
             "ask for another format"
         )
-    options = _SAVE_OPTIONS[file_format] | _metadata_options(file_format, metadata or Metadata())
+    options = _SAVE_OPTIONS[file_format] | _metadata_options(file_format, metadata)
     buffer = io.BytesIO()
     to_pillow(pixels).save(buffer, file_format.value, **options)
     return buffer.getvalue()

@@ -49,6 +49,9 @@ class Metadata:
         return bool(self.exif or self.xmp)
 
 
+NO_METADATA = Metadata()
+
+
 def read_metadata(image: ImageFile.ImageFile, *, now_srgb: bool) -> Metadata:
     """The metadata of a loaded file, as it suits the upright picture.
 
