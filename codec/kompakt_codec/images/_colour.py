@@ -16,6 +16,8 @@ _SPACES = {b"GRAY": "L", b"RGB ": "RGB", b"CMYK": "CMYK"}
 _CLASSES = (b"mntr", b"scnr", b"prtr", b"spac")
 _HEADER_BYTES = 132
 _FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
+_GREY_FLAGS = _FLAGS | ImageCms.Flags.NOOPTIMIZE
+"""LittleCMS would interpolate between 33 greys, up to ten levels off."""
 
 
 def to_srgb(image: Image.Image, profile: object) -> tuple[Image.Image, bool]:
@@ -53,7 +55,8 @@ def _transform(profile: bytes, space: str) -> ImageCms.ImageCmsTransform | None:
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
-        transform = ImageCms.ImageCmsTransform(source, _srgb(), space, "RGB", intent, flags=_FLAGS)
+        flags = _GREY_FLAGS if space == "L" else _FLAGS
+        transform = ImageCms.ImageCmsTransform(source, _srgb(), space, "RGB", intent, flags=flags)
     except (OSError, TypeError, ValueError):
         return None
     return None if _is_srgb(transform) else transform
