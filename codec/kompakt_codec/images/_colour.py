@@ -25,15 +25,18 @@ def to_srgb(image: Image.Image, profile: object) -> tuple[Image.Image, bool]:
 
     Relative colorimetric with black point compensation. Without a profile, or with one that is
     broken, too long or of another colour space, colours are taken for sRGB, as browsers do; with
-    one that differs from sRGB by a level at most, they are left alone.
+    one that differs from sRGB by a level at most, they are left alone. An RGB image may be changed
+    in place.
     """
     space = _space_of(profile)
     transform = _transform(profile, space) if isinstance(profile, bytes) and space else None
     is_grey = image.mode == "L" or (transform is not None and _is_grey(image))
     if transform is None or (image.mode != space and not (is_grey and space == "RGB")):
         return (image.convert("RGB") if image.mode == "CMYK" else image), False
-    if not is_grey:
+    if image.mode == "CMYK":
         return transform.apply(image), True
+    if not is_grey:
+        return transform.apply_in_place(image), True
     grey = image.getchannel(0).point(_grey_table(transform))
     return (grey if image.mode == "L" else Image.merge("RGB", [grey] * 3)), True
 
