@@ -78,7 +78,8 @@ class Client(BaseClient):
           with 2 bytes beside the payload (and the size, if it is not the usual one of
           a model of several), whose model you have to know.
         - `fit`: what to do with an image of a size that the model does not accept:
-          "refuse" it (default), or scale it to "contain", "cover" or "stretch".
+          "refuse" it (default), or scale it to "contain", "cover" or "stretch". All but
+          "refuse" also lay transparency over black and round 16 bits a channel to 8.
         - one quality at most, which the stream is measured to have, or else the image
           fails with a `QualityUnreachableError`: `min_psnr_db` in dB or `max_mse` on
           [0, 1], the smallest stream found that has it; `max_bytes`, framing included,
@@ -87,6 +88,10 @@ class Client(BaseClient):
         - `fallback`: "best" (default) lets a classical codec (DEFLATE, PNG, WebP) make
           the stream of an image for which it needs fewer bytes at no worse quality;
           "never" does not.
+        - `keep_metadata`: True to keep EXIF and XMP with the stream, for the PNG, WebP
+          and JPEG files that it is decompressed to; default, they are dropped. Only
+          files have any: of an array or a PIL image nothing but its pixels is sent. For
+          the "file" profile; it comes on top of `max_bytes`.
         - `label`: the image's label, for a model that is conditioned on labels; its
           level is asked of the server first. Not together with a quality.
         - `latents`: True to return the quantised latents too.
@@ -139,7 +144,8 @@ class Client(BaseClient):
           `Compressed` knows, else the server's default model.
         - `profile`: how the stream is framed; default, what a `Compressed` knows,
           else "file".
-        - `format`: "png", "webp", "bmp" or "tiff" for a file; default, raw pixels.
+        - `format`: "png", "webp", "bmp" or "tiff" for a lossless file, "jpeg" for one of
+          quality 95; default, raw pixels.
         - `timeout`: seconds, all attempts included; default, the client's.
         """
         return self._run(_plans.single(self._settings, _operations.decompress, stream, options))
@@ -153,7 +159,8 @@ class Client(BaseClient):
         """Decompress one stream to an image file, whose suffix says its format.
 
         The options are those of `decompress`, but for `format`. Returns the path.
-        Raises ValueError if the suffix is none of .png, .webp, .bmp, .tif and .tiff.
+        Raises ValueError if the suffix is none of .png, .webp, .bmp, .tif, .tiff, .jpg
+        and .jpeg.
         """
         image_format = format_of_path(path)
         return self.decompress(stream, format=image_format, **options).save(path)

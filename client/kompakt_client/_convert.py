@@ -53,6 +53,7 @@ def to_compressed(
         channels=result.channels,
         fitted=result.fitted,
         level=result.level if has("level") else None,
+        metadata_bytes=result.metadata_bytes,
         latents=_tensor(result.latents) if has("latents") else None,
         reconstruction=_pixels(result.reconstruction) if has("reconstruction") else None,
         mse=result.mse if has("mse") else None,

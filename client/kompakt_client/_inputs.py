@@ -108,13 +108,16 @@ def _image_of_array(array: Any) -> pb.Image:
 
 
 def _image_of_pil(image: PilImage) -> pb.Image:
-    """Send plain pixels as they are, and any other mode as a PNG, whose meaning is exact."""
+    """Send plain pixels as they are, and any other mode as a PNG, whose meaning is exact.
+
+    A profile is left out of both, so that pixels mean the same in every mode.
+    """
     if image.mode in _PIL_CHANNELS:
         width, height = image.size
         return _raw(image.tobytes(), height, width, _PIL_CHANNELS[image.mode])
     file = io.BytesIO()
     try:
-        image.save(file, format="PNG")
+        image.save(file, format="PNG", icc_profile=None)
     except OSError as error:
         raise ValueError(
             f"a PIL image of mode {image.mode} cannot be sent: convert it to L or RGB first"

@@ -9,7 +9,7 @@ from typing import Literal
 Profile = Literal["file", "embedded"]
 Fit = Literal["refuse", "contain", "cover", "stretch"]
 Fallback = Literal["best", "never"]
-Format = Literal["raw", "png", "webp", "bmp", "tiff"]
+Format = Literal["raw", "png", "webp", "bmp", "tiff", "jpeg"]
 BaselineName = Literal["zip", "deflate", "png", "webp-lossless", "jpeg", "webp", "avif", "jpeg-xl"]
 
 SUFFIXES: dict[str, Format] = {
@@ -18,6 +18,8 @@ SUFFIXES: dict[str, Format] = {
     ".bmp": "bmp",
     ".tiff": "tiff",
     ".tif": "tiff",
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
 }
 """The suffixes of the image files that the server writes."""
 

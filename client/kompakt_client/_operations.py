@@ -46,6 +46,7 @@ FORMATS: dict[Format, pb.ImageFormat.ValueType] = {
     "webp": pb.IMAGE_FORMAT_WEBP,
     "bmp": pb.IMAGE_FORMAT_BMP,
     "tiff": pb.IMAGE_FORMAT_TIFF,
+    "jpeg": pb.IMAGE_FORMAT_JPEG,
 }
 BASELINES: dict[BaselineName, pb.Baseline.ValueType] = {
     "zip": pb.BASELINE_ZIP,
@@ -122,6 +123,7 @@ def compress(
     max_bytes: int | None = None,
     lossless: bool = False,
     fallback: Fallback = "best",
+    keep_metadata: bool = False,
     latents: bool = False,
     reconstruction: bool = False,
 ) -> Operation[Compressed]:
@@ -142,6 +144,7 @@ def compress(
         return_latents=latents,
         return_reconstruction=reconstruction,
         fallback=_choose(FALLBACKS, "fallback", fallback),
+        keep_metadata=keep_metadata,
         **quality,
     )
     return Operation(

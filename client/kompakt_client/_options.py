@@ -21,6 +21,7 @@ class CompressOptions(TypedDict, total=False):
     max_bytes: int | None
     lossless: bool
     fallback: Fallback
+    keep_metadata: bool
     latents: bool
     reconstruction: bool
     timeout: float | None

@@ -74,6 +74,8 @@ class Compressed:
     """Whether the image's pixels were changed to fit the model."""
     level: int | None = None
     """The model's rate level; None if a classical codec made the payload."""
+    metadata_bytes: int = 0
+    """How many bytes of the stream keep the image's metadata."""
     latents: npt.NDArray[np.generic] | None = field(default=None, repr=False, compare=False)
     """The quantised latents, int16 (C, h, w); if asked for, and if the model made the payload."""
     reconstruction: npt.NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
@@ -90,7 +92,7 @@ class Compressed:
 
     @property
     def num_bytes(self) -> int:
-        """The length of the stream in bytes, all framing included."""
+        """The length of the stream in bytes, all framing and kept metadata included."""
         return len(self.data)
 
     def save(self, path: str | os.PathLike[str]) -> Path:

@@ -11,11 +11,12 @@ from kompakt_codec.crc import crc32c, extend
 from kompakt_codec.entropy import Symbols
 from kompakt_codec.errors import CorruptStreamError, InvalidStreamError, UnsupportedVersionError
 from kompakt_codec.images import Pixels
+from kompakt_codec.varint import MAX_VARINT, pack_varint, read_varint
 
 MAGIC = b"\xcbKP"
 VERSION = 1
 FINGERPRINT_PREFIX_BYTES = 4
-MAX_DIMENSION = (1 << 21) - 1  # what a varint of 3 bytes holds
+MAX_DIMENSION = MAX_VARINT
 
 MAX_LEVELS = 13
 """How many rate levels a model may have: modes 0 to 12."""
@@ -109,7 +110,7 @@ def _opening(
 ) -> tuple[bytes, bytes]:
     """The head with the shape, and all that stands before the payload."""
     head = bytes([VERSION << 5 | (_HAS_SHAPE if size else 0) | mode])
-    shape = b"".join(_varint(n) for n in size or ())
+    shape = b"".join(pack_varint(n) for n in size or ())
     if profile is Profile.EMBEDDED:
         return head + shape, head + shape
     return head + shape, MAGIC + head + fingerprint[:FINGERPRINT_PREFIX_BYTES] + shape
@@ -172,33 +173,7 @@ def _describe_foreign(data: bytes) -> str:
     )
 
 
-def _varint(value: int) -> bytes:
-    if not 0 < value <= MAX_DIMENSION:
-        raise ValueError(f"a dimension must be from 1 to {MAX_DIMENSION}, not {value}")
-    groups = []
-    while value > 0x7F:
-        groups.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*groups, value])
-
-
 def _read_size(data: bytes, position: int, end: int) -> tuple[tuple[int, int], int]:
-    height, position = _read_dimension(data, position, end)
-    width, position = _read_dimension(data, position, end)
+    height, position = read_varint(data, position, end, "shape")
+    width, position = read_varint(data, position, end, "shape")
     return (height, width), position
-
-
-def _read_dimension(data: bytes, position: int, end: int) -> tuple[int, int]:
-    value = 0
-    for shift in (0, 7, 14):
-        if position >= end:
-            break
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte & 0x80:
-            continue
-        if byte == 0:  # a superfluous last group, or the value 0
-            break
-        return value, position
-    raise InvalidStreamError("the shape is malformed")

@@ -38,6 +38,7 @@ def add_compressed(item: Compressed, index: int, results: _Results[pb.CompressRe
         psnr_db=psnr_db(item.mse) if item.mse else None,
         codec=item.codec,
         level=item.level,
+        metadata_bytes=item.metadata_bytes,
     )
     stream = result.stream
     stream.data = item.stream

@@ -25,7 +25,8 @@ from kompakt_service.store import LoadedModel
 _PART_BYTES = 1 << 24
 """Of pixels: a request is worked on in parts of little more."""
 
-_Read = tuple[Pixels, bool]
+_Read = tuple[Pixels, bool, bytes]
+"""An image's pixels, whether they were fitted, and its metadata's envelope."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -33,6 +34,8 @@ class Compressed:
     """One image's stream, and what is known of the image."""
 
     stream: bytes
+    metadata_bytes: int
+    """How many of them its metadata takes."""
     shape: tuple[int, ...]
     """(height, width, channels) of what was compressed."""
     fitted: bool
@@ -101,7 +104,7 @@ class Compressor:
         for image in images:
             call.check()
             try:
-                read = read_image(image, codec, plan.fit, limits)
+                read = read_image(image, codec, plan.fit, limits, keep_metadata=plan.keep_metadata)
             except CodecError as exc:
                 part.append(exc)
             else:
@@ -186,12 +189,18 @@ def _answer_bytes(pixels: Pixels, codec: Codec, plan: CompressPlan) -> int:
 
 
 def _compressed(
-    made: Made | QualityUnreachableError, pixels: Pixels, fitted: bool, *, latents: bool
+    made: Made | QualityUnreachableError,
+    pixels: Pixels,
+    fitted: bool,
+    envelope: bytes,
+    *,
+    latents: bool,
 ) -> Compressed | QualityUnreachableError:
     if isinstance(made, QualityUnreachableError):
         return made
     return Compressed(
-        stream=made.stream,
+        stream=envelope + made.stream,
+        metadata_bytes=len(envelope),
         shape=pixels.shape,
         fitted=fitted,
         codec=made.codec,

@@ -12,9 +12,10 @@ from kompakt.v1 import compression_pb2 as pb
 from kompakt_codec.codec import Codec, crop_pixels
 from kompakt_codec.crc import crc32c
 from kompakt_codec.entropy import Symbols
+from kompakt_codec.envelope import Envelope, split_envelope
 from kompakt_codec.errors import CorruptStreamError, StreamError
 from kompakt_codec.frame import Frame, Profile, parse_frame
-from kompakt_codec.images import FileFormat, ImageLimits, Pixels, encode_image
+from kompakt_codec.images import NO_METADATA, FileFormat, ImageLimits, Pixels, encode_image
 from kompakt_service.call import Call, attempt
 from kompakt_service.device import BatchEngine
 from kompakt_service.errors import ItemError
@@ -67,11 +68,13 @@ class Decompressor:
         answer_bytes = 0
         for i, item in enumerate(done):
             if isinstance(item, tuple):
-                model, frame = item
+                model, frame, envelope = item
                 group = groups.get(model)
                 if group is None:
                     group = groups[model] = _Group(model.codec)
-                answer_bytes += group.add(i, frame) * model.codec.header.channels
+                answer_bytes += group.add(i, frame, envelope) * model.codec.header.channels
+                if envelope is not None and plan.file_format is not None:
+                    answer_bytes += envelope.metadata_bytes
             else:
                 self._pipeline.count_failure("decompress", named.name if named else "", item)
         self._pipeline.check_answer(answer_bytes)
@@ -97,7 +100,9 @@ class Decompressor:
         decoded = self._decoded(model, group, call, series)
         started = time.monotonic()
         results = attempt(
-            lambda item: _decompressed(item, plan.file_format, model.name), decoded, call
+            lambda item: _decompressed(*item, plan.file_format, model.name),
+            list(zip(decoded, group.envelopes, strict=True)),
+            call,
         )
         call.timings.image += time.monotonic() - started
         self._pipeline.observe(series, call.timings)
@@ -157,18 +162,20 @@ class _Group:
         self.members: list[int] = []
         """Their positions in the request."""
         self.frames: list[Frame] = []
+        self.envelopes: list[Envelope | None] = []
         self.pixels: list[int] = []
         """As far as the frames tell truly; one that lies will be refused."""
         self._codec = codec
         self._pixels_of: dict[tuple[int, int] | None, int] = {}
 
-    def add(self, member: int, frame: Frame) -> int:
-        """Add a frame; returns its pixels."""
+    def add(self, member: int, frame: Frame, envelope: Envelope | None) -> int:
+        """Add a frame, and the envelope around it; returns its pixels."""
         pixels = self._pixels_of.get(frame.size)
         if pixels is None:
             pixels = self._pixels_of[frame.size] = self._codec.num_pixels(frame)
         self.members.append(member)
         self.frames.append(frame)
+        self.envelopes.append(envelope)
         self.pixels.append(pixels)
         return pixels
 
@@ -203,23 +210,29 @@ def _synthesised(
 
 def _parse(
     stream: pb.CompressedImage, models: Models, plan: DecompressPlan, limits: ImageLimits
-) -> tuple[LoadedModel, Frame]:
+) -> tuple[LoadedModel, Frame, Envelope | None]:
     data = stream.data
     if stream.crc32c and crc32c(data) != stream.crc32c:
         raise CorruptStreamError("the stream does not have the CRC-32C that came with it")
+    envelope, data = split_envelope(data) if plan.profile is Profile.FILE else (None, data)
     frame = parse_frame(data, plan.profile)
     model = models.for_frame(frame.fingerprint_prefix, plan.model)
     size = model.codec.size_of(frame)
     if size in model.codec.sizes:  # else the frame is refused for that
         limits.check_size(*size)
-    return model, frame
+    return model, frame, envelope
 
 
 def _decompressed(
-    item: Decoded | ItemError, file_format: FileFormat | None, model: str
+    item: Decoded | ItemError,
+    envelope: Envelope | None,
+    file_format: FileFormat | None,
+    model: str,
 ) -> Decompressed:
     if not isinstance(item, tuple):
         raise item
     pixels, codec = item
-    encoded = None if file_format is None else encode_image(pixels, file_format)
+    encoded = None
+    if file_format is not None:
+        encoded = encode_image(pixels, file_format, envelope.open() if envelope else NO_METADATA)
     return Decompressed(pixels=pixels, encoded=encoded, model=model, codec=codec)

@@ -9,14 +9,16 @@ from google.protobuf import duration_pb2
 
 from kompakt.v1 import compression_pb2 as pb
 from kompakt_codec.codec import Codec
+from kompakt_codec.envelope import pack_envelope
 from kompakt_codec.errors import InvalidImageError, UnsupportedImageError, WrongSizeError
 from kompakt_codec.frame import Profile
 from kompakt_codec.images import (
+    DecodedFile,
     FileFormat,
     Fit,
     ImageLimits,
     Pixels,
-    decode_image,
+    decode_file,
     fit_image,
     image_from_raw,
 )
@@ -48,6 +50,7 @@ FORMATS: Mapping[int, FileFormat | None] = {
     pb.IMAGE_FORMAT_WEBP: FileFormat.WEBP,
     pb.IMAGE_FORMAT_BMP: FileFormat.BMP,
     pb.IMAGE_FORMAT_TIFF: FileFormat.TIFF,
+    pb.IMAGE_FORMAT_JPEG: FileFormat.JPEG,
 }
 BASELINES: Mapping[int, str] = {
     pb.BASELINE_ZIP: "zip",
@@ -116,20 +119,21 @@ def check_level(demand: Demand, levels: int) -> None:
         raise ServiceError("INVALID_FIELD", f"options.{exc}", field="options.level") from None
 
 
-def read_image(image: pb.Image, codec: Codec, fit: Fit, limits: ImageLimits) -> tuple[Pixels, bool]:
+def read_image(
+    image: pb.Image, codec: Codec, fit: Fit, limits: ImageLimits, *, keep_metadata: bool = False
+) -> tuple[Pixels, bool, bytes]:
     """An image's pixels in a shape that the codec accepts, and whether fitting changed them.
 
-    Raises CodecError.
+    And the envelope of the metadata that is to be kept, empty if there is none. Raises CodecError.
     """
-    pixels, flattened = decode_source(image, limits, fit)
-    header = codec.header
-    if pixels.shape == (header.height, header.width, header.channels):
-        return pixels, flattened
-    try:
-        pixels, fitted = fit_to_codec(pixels, codec, fit)
-    except WrongSizeError as exc:
-        raise WrongSizeError(f"{exc}; or ask for it to be fitted") from None
-    return pixels, fitted or flattened
+    source = _decode(image, limits, fit, keep_metadata=keep_metadata)
+    pixels, fitted, header = source.pixels, False, codec.header
+    if pixels.shape != (header.height, header.width, header.channels):
+        try:
+            pixels, fitted = fit_to_codec(pixels, codec, fit)
+        except WrongSizeError as exc:
+            raise WrongSizeError(f"{exc}; or ask for it to be fitted") from None
+    return pixels, fitted or source.adapted, pack_envelope(source.metadata)
 
 
 def fit_to_codec(pixels: Pixels, codec: Codec, fit: Fit) -> tuple[Pixels, bool]:
@@ -149,26 +153,24 @@ def fit_to_codec(pixels: Pixels, codec: Codec, fit: Fit) -> tuple[Pixels, bool]:
 def decode_source(image: pb.Image, limits: ImageLimits, fit: Fit) -> tuple[Pixels, bool]:
     """An image's pixels as they were sent, uint8 (height, width, channels).
 
-    And whether transparency was flattened onto black, which any fit but REFUSE allows.
+    And whether depth or transparency was given up, which any fit but REFUSE allows.
     """
-    try:
-        return _decode(image, limits, flatten=False), False
-    except UnsupportedImageError:
-        if fit is Fit.REFUSE:
-            raise
-        return _decode(image, limits, flatten=True), True
+    source = _decode(image, limits, fit, keep_metadata=False)
+    return source.pixels, source.adapted
 
 
-def _decode(image: pb.Image, limits: ImageLimits, *, flatten: bool) -> Pixels:
+def _decode(image: pb.Image, limits: ImageLimits, fit: Fit, *, keep_metadata: bool) -> DecodedFile:
     source = image.WhichOneof("source")
     if source == "encoded":
-        return decode_image(image.encoded, limits, flatten=flatten)
+        adapt = fit is not Fit.REFUSE
+        return decode_file(image.encoded, limits, adapt=adapt, keep_metadata=keep_metadata)
     if source is None:
         raise InvalidImageError("the image is empty: set encoded or raw")
     raw = image.raw
     if raw.data_type not in (pb.DATA_TYPE_UNSPECIFIED, pb.DATA_TYPE_UINT8):
         raise UnsupportedImageError("raw pixels must be UINT8")
-    return image_from_raw(raw.data, raw.height, raw.width, raw.channels or 1, limits=limits)
+    pixels = image_from_raw(raw.data, raw.height, raw.width, raw.channels or 1, limits=limits)
+    return DecodedFile(pixels=pixels, adapted=False)
 
 
 def raw_image(pixels: Pixels) -> pb.RawImage:

@@ -8,6 +8,7 @@ from kompakt.v1 import compression_pb2 as pb
 from kompakt_codec.frame import Profile
 from kompakt_codec.images import FileFormat, Fit
 from kompakt_codec.quality import Demand
+from kompakt_service.errors import ServiceError
 from kompakt_service.messages import FITS, FORMATS, PROFILES, choose, read_demand
 
 _MAX_KNOWN, _MAX_KNOWN_BYTES = 1024, 256
@@ -26,17 +27,26 @@ class CompressPlan:
     fit: Fit
     reconstruct: bool
     latents: bool
+    keep_metadata: bool
 
     @classmethod
     def of(cls, options: pb.CompressOptions) -> "CompressPlan":
         """Read options. Raises ServiceError INVALID_FIELD."""
+        profile = choose(PROFILES, options.profile, "options.profile")
+        if options.keep_metadata and profile is Profile.EMBEDDED:
+            raise ServiceError(
+                "INVALID_FIELD",
+                "options.keep_metadata is for FRAME_PROFILE_FILE: an embedded frame has none",
+                field="options.keep_metadata",
+            )
         return cls(
             model=options.model,
             demand=read_demand(options),
-            profile=choose(PROFILES, options.profile, "options.profile"),
+            profile=profile,
             fit=choose(FITS, options.fit, "options.fit"),
             reconstruct=options.return_reconstruction,
             latents=options.return_latents,
+            keep_metadata=options.keep_metadata,
         )
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from kompakt.v1 import compression_pb2 as pb
 
 MAX_ROWS = 64
+METADATA_BYTES = 7
 FINGERPRINT = "f1" * 32
 HEADER = struct.Struct(">4sIIB")
 
@@ -82,6 +83,7 @@ def compress(image: pb.Image, options: pb.CompressOptions) -> pb.CompressResult:
         fitted=fitted,
         codec="png" if options.lossless else name_of(options),
         level=None if options.lossless else options.level,
+        metadata_bytes=METADATA_BYTES if options.keep_metadata else 0,
     )
     if options.lossless:
         result.mse = 0.0
@@ -119,7 +121,7 @@ def decompress(stream: pb.CompressedImage, options: pb.DecompressOptions) -> pb.
             pb.RawImage(data=pixels, height=height, width=width, channels=channels)
         )
         return result
-    names = {2: "PNG", 3: "WEBP", 4: "BMP", 5: "TIFF"}
+    names = {2: "PNG", 3: "WEBP", 4: "BMP", 5: "TIFF", 6: "JPEG"}
     file = io.BytesIO()
     mode = "L" if channels == 1 else "RGB"
     Image.frombytes(mode, (width, height), pixels).save(file, names[options.format])

@@ -182,6 +182,7 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_done(
         ("back.webp", [], "WEBP"),
         ("back.BMP", [], "BMP"),
         ("back.tif", [], "TIFF"),
+        ("back.jpg", [], "JPEG"),
         ("back", [], "PNG"),
         ("back.anything", ["--format", "webp"], "WEBP"),
         ("back.png", ["--format", "bmp"], "BMP"),
@@ -198,12 +199,12 @@ def test_the_format_comes_of_the_option_or_the_suffix(run, tmp_path, out, option
 def test_an_unknown_suffix_is_refused(run, tmp_path):
     run("compress", write_png(tmp_path / "a.png"), "-o", "a.kpt")
 
-    status, _, err = run("decompress", "a.kpt", "-o", "a.jpg")
+    status, _, err = run("decompress", "a.kpt", "-o", "a.gif")
 
     assert status == 2
     assert err == [
-        "kompakt: a.jpg: cannot tell the format from '.jpg'; an image is written as "
-        ".png, .webp, .bmp, .tiff, .tif, or choose with --format"
+        "kompakt: a.gif: cannot tell the format from '.gif'; an image is written as "
+        ".png, .webp, .bmp, .tiff, .tif, .jpg, .jpeg, or choose with --format"
     ]
 
 
@@ -248,6 +249,17 @@ def test_a_quality_is_asked_for_and_shown(run, fake, tmp_path, arguments, name, 
     assert (status, out) == (0, f"a.kpt: 797 bytes, 8.133 bits per pixel{shown}\n")
     assert options.WhichOneof("quality") == name
     assert (getattr(options, name), options.fallback) == (value, 2)
+
+
+def test_metadata_is_kept_on_request(run, fake, tmp_path):
+    write_png(tmp_path / "a.png")
+
+    _, dropped, _ = run("compress", "a.png", "-o", "a.kpt")
+    _, kept, _ = run("compress", "a.png", "-o", "a.kpt", "--keep-metadata")
+
+    assert [request.options.keep_metadata for request in fake.requests] == [False, True]
+    assert dropped == "a.kpt: 797 bytes, 8.133 bits per pixel\n"
+    assert kept == "a.kpt: 797 bytes (7 of them metadata), 8.133 bits per pixel\n"
 
 
 def test_a_label_is_told_by_its_name(run, fake, tmp_path):

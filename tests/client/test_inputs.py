@@ -130,6 +130,14 @@ def test_other_pil_images_are_sent_as_png(mode):
     assert (opened.format, opened.mode, opened.size) == ("PNG", mode, (3, 2))
 
 
+def test_a_pil_images_profile_is_not_sent():
+    image = Image.new("RGBA", (3, 2))
+    image.info["icc_profile"] = b"a profile"
+
+    with Image.open(io.BytesIO(to_image(image).encoded)) as sent:
+        assert "icc_profile" not in sent.info
+
+
 def test_a_pil_image_that_png_cannot_hold_is_refused():
     with pytest.raises(ValueError, match="mode CMYK cannot be sent: convert it to L or RGB"):
         to_image(Image.new("CMYK", (3, 2)))

@@ -20,6 +20,7 @@ from kompakt_codec.images import (
     IMAGE_FORMATS,
     FileFormat,
     Pixels,
+    decode_file,
     decode_image,
     encode_image,
     image_from_raw,
@@ -32,7 +33,7 @@ from tests.codec.image_files import GREY_RAMP, RGB_RAMP, grey, save
     pixels=hnp.arrays(
         np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3]))
     ),
-    file_format=st.sampled_from(FileFormat),
+    file_format=st.sampled_from([f for f in FileFormat if f is not FileFormat.JPEG]),
 )
 def test_what_is_encoded_decodes_to_the_same_pixels(
     pixels: Pixels, file_format: FileFormat
@@ -158,7 +159,7 @@ def test_transparency_is_refused_or_laid_over_black(data: bytes, over_black: Any
     with pytest.raises(UnsupportedImageError, match="transparent"):
         decode_image(data)
 
-    np.testing.assert_allclose(decode_image(data, flatten=True), over_black, atol=0.5)
+    np.testing.assert_allclose(decode_file(data, adapt=True).pixels, over_black, atol=0.5)
 
 
 @pytest.mark.parametrize("file_format", ["GIF", "PNG", "WebP", "TIFF"])

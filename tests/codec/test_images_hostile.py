@@ -17,7 +17,7 @@ from kompakt_codec.errors import (
     InvalidImageError,
     UnsupportedImageError,
 )
-from kompakt_codec.images import ImageLimits, decode_image
+from kompakt_codec.images import ImageLimits, decode_file, decode_image
 from tests.codec.image_files import (
     GREY_RAMP,
     bmp_bomb,
@@ -185,7 +185,7 @@ def test_arbitrary_bytes_raise_codec_errors_only(signature: bytes, rest: bytes) 
 
 def check_decode(data: bytes) -> None:
     with contextlib.suppress(CodecError):
-        pixels = decode_image(data, SMALL, flatten=True)
+        pixels = decode_file(data, SMALL, adapt=True).pixels
 
         height, width, channels = pixels.shape
         assert height * width <= SMALL.max_pixels

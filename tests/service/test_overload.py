@@ -143,9 +143,9 @@ def test_a_call_whose_deadline_passes_between_items_stops(serve, digits, monkeyp
     server = serve(call_threads=1)
     read = compressing.read_image
 
-    def slow(*arguments: object) -> object:
+    def slow(*arguments: object, **options: object) -> object:
         time.sleep(0.05)
-        return read(*arguments)
+        return read(*arguments, **options)
 
     monkeypatch.setattr(compressing, "read_image", slow)
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:

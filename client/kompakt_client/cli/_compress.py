@@ -29,6 +29,7 @@ _FIELDS = (
     "width",
     "channels",
     "fitted",
+    "metadata_bytes",
 )
 
 
@@ -38,6 +39,8 @@ class _Totals:
 
     num_images: int = 0
     num_bytes: int = 0
+    metadata_bytes: int = 0
+    """How many of them keep metadata."""
     num_pixels: int = 0
     num_measured: int = 0
     """How many images' distortion is known."""
@@ -52,6 +55,7 @@ class _Totals:
         """Count an image in."""
         self.num_images += 1
         self.num_bytes += one.num_bytes
+        self.metadata_bytes += one.metadata_bytes
         self.num_pixels += one.height * one.width
         self.num_measured += one.mse is not None
         if one.psnr_db is not None:
@@ -62,14 +66,15 @@ class _Totals:
 
     def summary(self, jobs: Sequence[Job]) -> str:
         """Say it in a line."""
+        metadata = f" ({self.metadata_bytes} of them metadata)" if self.metadata_bytes else ""
         rate = f"{8 * self.num_bytes / self.num_pixels:.3f} bits per pixel{self._distortion()}"
         if len(jobs) == 1:
             codec = "".join(f", as {codec}" for codec in self.codecs)
-            return f"{jobs[0].target}: {self.num_bytes} bytes, {rate}{codec}{self.fitted}"
+            return f"{jobs[0].target}: {self.num_bytes} bytes{metadata}, {rate}{codec}{self.fitted}"
         codecs = "".join(f", {count} as {codec}" for codec, count in sorted(self.codecs.items()))
         return (
-            f"compressed {self.num_images} of {len(jobs)} images: {self.num_bytes} bytes, "
-            f"{self.num_bytes / self.num_images:.1f} an image, {rate}{codecs}"
+            f"compressed {self.num_images} of {len(jobs)} images: {self.num_bytes} bytes{metadata}"
+            f", {self.num_bytes / self.num_images:.1f} an image, {rate}{codecs}"
         )
 
     def _distortion(self) -> str:
@@ -101,6 +106,7 @@ def run(args: argparse.Namespace) -> int:
                 max_bytes=args.max_bytes,
                 lossless=args.lossless,
                 fallback=args.fallback,
+                keep_metadata=args.keep_metadata,
             )
 
         run = Run(jobs, _FIELDS, totals.add, print_row)

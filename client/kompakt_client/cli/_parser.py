@@ -78,6 +78,11 @@ def _add_compress(commands: Any, name: str) -> None:
     parser.add_argument("--model", metavar="NAME", help="default: the server's default model")
     _add_profile(parser, "embedded streams are smaller, but do not name their model")
     _add_fit(parser)
+    parser.add_argument(
+        "--keep-metadata",
+        action="store_true",
+        help="keep EXIF and XMP for the PNG, WebP or JPEG that the file is decompressed to",
+    )
     _add_quality(parser)
     _add_connections(parser)
     _add_common(parser)
@@ -208,7 +213,8 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
         "--fit",
         choices=get_args(_names.Fit),
         default="refuse",
-        help="what to do with an image of a size that the model does not accept (default: refuse)",
+        help="what to do with an image of a size that the model does not accept; all but refuse "
+        "also lay transparency over black and round 16 bits to 8 (default: refuse)",
     )
 
 

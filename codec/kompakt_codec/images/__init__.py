@@ -4,9 +4,15 @@ Pixels are uint8 arrays (height, width, channels), writable and C-contiguous, wi
 grey and 3 for RGB.
 """
 
-from kompakt_codec.images._decode import IMAGE_FORMATS, decode_image
+from kompakt_codec.images._decode import IMAGE_FORMATS, DecodedFile, decode_file, decode_image
 from kompakt_codec.images._encode import WEBP_MAX_SIDE, FileFormat, encode_image
 from kompakt_codec.images._fit import Fit, fit_image, match_channels
+from kompakt_codec.images._metadata import (
+    MAX_EXIF_BYTES,
+    MAX_XMP_BYTES,
+    NO_METADATA,
+    Metadata,
+)
 from kompakt_codec.images._pixels import (
     DEFAULT_LIMITS,
     MAX_SIDE,
@@ -20,12 +26,18 @@ from kompakt_codec.images._pixels import (
 __all__ = [
     "DEFAULT_LIMITS",
     "IMAGE_FORMATS",
+    "MAX_EXIF_BYTES",
     "MAX_SIDE",
+    "MAX_XMP_BYTES",
+    "NO_METADATA",
     "WEBP_MAX_SIDE",
+    "DecodedFile",
     "FileFormat",
     "Fit",
     "ImageLimits",
+    "Metadata",
     "Pixels",
+    "decode_file",
     "decode_image",
     "encode_image",
     "fit_image",

@@ -7,6 +7,8 @@ any memory is taken for pixels, and whatever goes wrong in reading them is a Cod
 import io
 import re
 import struct
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -24,6 +26,9 @@ from kompakt_codec.errors import (
     InvalidImageError,
     UnsupportedImageError,
 )
+from kompakt_codec.images._colour import to_srgb
+from kompakt_codec.images._deep import TOO_DEEP, is_deep, reduce_to_8_bits
+from kompakt_codec.images._metadata import NO_METADATA, Metadata, read_metadata
 from kompakt_codec.images._pixels import (
     DEFAULT_LIMITS,
     ImageLimits,
@@ -51,7 +56,6 @@ _READERS: dict[str, tuple[re.Pattern[bytes], type[ImageFile.ImageFile]]] = {
 IMAGE_FORMATS = tuple(_READERS)
 """The file formats that decode_image reads."""
 
-_TOO_DEEP = "more than 8 bits a channel: convert the image to 8 bits"
 # How Pillow words the refusal of a sound file whose pixel type it does not know.
 _UNSUPPORTED = re.compile(
     r"-bit layers|-layer images|unknown pixel mode|BMP pixel depth|conversion from"
@@ -60,7 +64,7 @@ _UNSUPPORTED = re.compile(
 # bits a channel, which Pillow would reduce to 8 in silence.
 _DEEP_AVIF = re.compile(rb"av1C\x81.[\x40-\x7f\xc0-\xff]", re.DOTALL)
 
-_TIFF_BITS_PER_SAMPLE, _TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 258, 322, 323
+_TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 322, 323
 _EXIF_ORIENTATION = 274
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -73,18 +77,41 @@ _TRANSPOSE = {
 }
 
 
-def decode_image(
-    data: bytes, limits: ImageLimits = DEFAULT_LIMITS, *, flatten: bool = False
-) -> Pixels:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodedFile:
+    """An image file's picture."""
+
+    pixels: Pixels
+    """(height, width, 1 or 3), upright, in sRGB."""
+    adapted: bool
+    """Whether bits or transparency were given up."""
+    metadata: Metadata = NO_METADATA
+    """Empty unless it was asked for."""
+
+
+def decode_image(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> Pixels:
+    """Decode an image file as ``decode_file`` does, and return its pixels alone."""
+    return decode_file(data, limits).pixels
+
+
+def decode_file(
+    data: bytes,
+    limits: ImageLimits = DEFAULT_LIMITS,
+    *,
+    adapt: bool = False,
+    keep_metadata: bool = False,
+) -> DecodedFile:
     """Decode the first frame of a PNG, JPEG, WebP, AVIF, BMP, TIFF or GIF file.
 
-    An EXIF orientation is applied; an ICC profile is ignored. A palette becomes RGB, or grey if all
-    its colours in use are grey; CMYK and YCbCr become RGB. Alpha that is opaque everywhere is
-    dropped; other alpha is laid over black if flatten is set.
+    An EXIF orientation is applied. An ICC profile that is not sRGB is applied, one that cannot be
+    used is ignored. A palette becomes RGB, or grey if all its colours in use are grey; CMYK and
+    YCbCr become RGB. Alpha that is opaque everywhere is dropped. With ``adapt``, other alpha is
+    laid over black, and 16-bit grey and RGB of PNG and TIFF files is rounded to 8 bits.
 
     Raises ImageTooLargeError for more bytes or pixels than limits allow, UnsupportedImageError for
-    more than 8 bits a channel and for transparency without flatten, and InvalidImageError for all
-    else that is not a sound file of these formats.
+    deep channels and transparency without adapt, for kinds of deep channels that it does not
+    reduce and for metadata that is too long to be kept, and InvalidImageError for all else that
+    is not a sound file of these formats.
     """
     if len(data) > limits.max_bytes:
         raise ImageTooLargeError(
@@ -93,7 +120,12 @@ def decode_image(
     name = _format_of(data)
     try:
         with _open(name, data, limits) as image:
-            return _read(image, flatten=flatten)
+            if not is_deep(image):
+                return _read(image, image, adapt=adapt, keep_metadata=keep_metadata)
+            if not adapt:
+                raise UnsupportedImageError(TOO_DEEP)
+            shallow = reduce_to_8_bits(image, partial(_open, name, data, limits))
+            return _read(image, shallow, adapt=True, keep_metadata=keep_metadata)
     except CodecError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -117,7 +149,7 @@ def _open(name: str, data: bytes, limits: ImageLimits) -> ImageFile.ImageFile:
     The reader is called by itself because Image.open warns of sizes by a global limit of its own.
     """
     if name == "AVIF" and _DEEP_AVIF.search(data):
-        raise UnsupportedImageError(_TOO_DEEP)
+        raise UnsupportedImageError(TOO_DEEP)
     if name == "WebP":
         limits.check_size(*_webp_size(data))
     if name == "PNG":  # by its first chunk, since Pillow's reader wants to see pixels too
@@ -147,48 +179,48 @@ def _webp_size(data: bytes) -> tuple[int, int]:
     return height & 0x3FFF, width & 0x3FFF
 
 
-def _read(image: ImageFile.ImageFile, *, flatten: bool) -> Pixels:
-    if _is_deep(image):
-        raise UnsupportedImageError(_TOO_DEEP)
-    has_palette = image.mode in ("P", "PA")
-    pixels = _drop_alpha(_upright(image), flatten=flatten)
-    if has_palette and channels_are_equal(pixels):
-        return pixels[..., :1].copy()
-    return pixels
-
-
-def _is_deep(image: ImageFile.ImageFile) -> bool:
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return True
-    if isinstance(image, PngImageFile):
-        return str(image.tile[0].args).endswith(";16B")
-    if isinstance(image, TiffImageFile):
-        return bool(max(image.tag_v2.get(_TIFF_BITS_PER_SAMPLE, (1,))) > 8)
-    return False
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Load the image and turn it as its EXIF block says."""
+def _read(
+    file: ImageFile.ImageFile, image: Image.Image, *, adapt: bool, keep_metadata: bool
+) -> DecodedFile:
+    """The picture of a file, whose pixels are in the image: the file, or what it was reduced to."""
     image.load()
+    has_palette = image.mode in ("P", "PA")
+    colour, alpha = _split(_upright(file, image))
+    colour, was_converted = to_srgb(colour, file.info.get("icc_profile"))
+    pixels = from_pillow(colour)
+    is_transparent = alpha is not None and alpha.getextrema() != (255, 255)
+    if alpha is not None and is_transparent:
+        if not adapt:
+            raise UnsupportedImageError(
+                "the image has transparent pixels: flatten it, or set fit, which lays it over black"
+            )
+        pixels = ((pixels.astype(np.uint16) * from_pillow(alpha) + 127) // 255).astype(np.uint8)
+    if has_palette and channels_are_equal(pixels):
+        pixels = pixels[..., :1].copy()
+    return DecodedFile(
+        pixels=pixels,
+        adapted=is_transparent or file is not image,
+        metadata=read_metadata(file, now_srgb=was_converted) if keep_metadata else NO_METADATA,
+    )
+
+
+def _upright(file: ImageFile.ImageFile, image: Image.Image) -> Image.Image:
+    """Turn a loaded file's image as its EXIF block says."""
     try:
-        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+        orientation = file.getexif().get(_EXIF_ORIENTATION, 1)
         method = _TRANSPOSE.get(orientation)
     except Exception:  # a broken block is ignored, as viewers do
         return image
     return image if method is None else image.transpose(method)
 
 
-def _drop_alpha(image: Image.Image, *, flatten: bool) -> Pixels:
-    is_grey = image.mode in ("1", "L", "LA", "La")
+def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """The colours, of mode L, RGB or CMYK, and the alpha channel if there is one."""
+    opaque = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
     if not image.has_transparency_data:
-        return from_pillow(image.convert("L" if is_grey else "RGB"))
-    pixels = from_pillow(image.convert("LA" if is_grey else "RGBA"))
-    colour, alpha = pixels[..., :-1], pixels[..., -1:]
-    if alpha.min() == 255:
-        return colour.copy()
-    if not flatten:
-        raise UnsupportedImageError("the image has transparent pixels: flatten it, or set fit")
-    return ((colour.astype(np.uint16) * alpha + 127) // 255).astype(np.uint8)
+        return (image if image.mode in (opaque, "CMYK") else image.convert(opaque)), None
+    whole = image.convert(f"{opaque}A")
+    return whole.convert(opaque), whole.getchannel("A")
 
 
 def _reason(error: Exception) -> str:

@@ -97,7 +97,9 @@ class _FitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fit.ValueType], _
 
 class Fit(_Fit, metaclass=_FitEnumTypeWrapper):
     """What to do with an image whose size or channels the model does not accept. Of a
-    range of sizes the accepted one is the nearest on each axis.
+    range of sizes the accepted one is the nearest on each axis. Any but FIT_REFUSE
+    also lets an image be changed that is not accepted for its transparency or depth:
+    it is flattened onto black, and 16 bits a channel are rounded to 8.
     """
 
 FIT_UNSPECIFIED: Fit.ValueType  # 0
@@ -207,6 +209,8 @@ class _ImageFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ImageForm
     """BMP, uncompressed."""
     IMAGE_FORMAT_TIFF: _ImageFormat.ValueType  # 5
     """TIFF, lossless (Deflate)."""
+    IMAGE_FORMAT_JPEG: _ImageFormat.ValueType  # 6
+    """JPEG of quality 95 without chroma subsampling: not lossless."""
 
 class ImageFormat(_ImageFormat, metaclass=_ImageFormatEnumTypeWrapper):
     """The file format in which Decompress returns images."""
@@ -223,6 +227,8 @@ IMAGE_FORMAT_BMP: ImageFormat.ValueType  # 4
 """BMP, uncompressed."""
 IMAGE_FORMAT_TIFF: ImageFormat.ValueType  # 5
 """TIFF, lossless (Deflate)."""
+IMAGE_FORMAT_JPEG: ImageFormat.ValueType  # 6
+"""JPEG of quality 95 without chroma subsampling: not lossless."""
 Global___ImageFormat: _TypeAlias = ImageFormat  # noqa: Y015
 
 class _Baseline:
@@ -287,8 +293,10 @@ class Image(_message.Message):
     RAW_FIELD_NUMBER: _builtins.int
     encoded: _builtins.bytes
     """A file: PNG, JPEG, WebP, AVIF, BMP, TIFF or GIF (of which the first frame is
-    taken). At most 32 MiB. An EXIF orientation is applied. A file whose
-    channels are all equal is taken as grey where the model is grey.
+    taken). At most 32 MiB. An EXIF orientation is applied. An ICC profile that
+    is not sRGB is applied too, so that pixels are always in sRGB; one that
+    cannot be used is ignored. A file whose channels are all equal is taken as
+    grey where the model is grey.
     """
     @_builtins.property
     def raw(self) -> Global___RawImage:
@@ -312,7 +320,7 @@ Global___Image: _TypeAlias = Image  # noqa: Y015
 
 @_typing.final
 class RawImage(_message.Message):
-    """Pixels in rows from the top, channels interleaved (HWC)."""
+    """Pixels in rows from the top, channels interleaved (HWC), in sRGB."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -389,7 +397,9 @@ class CompressedImage(_message.Message):
     DATA_FIELD_NUMBER: _builtins.int
     CRC32C_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
-    """The frame: see docs/format.md."""
+    """The frame, in FRAME_PROFILE_FILE maybe in an envelope with metadata: see
+    docs/format.md.
+    """
     crc32c: _builtins.int
     """CRC-32C of data. In a request 0 means that it is not known; any other value
     is checked before decoding, and a difference is CORRUPT_STREAM.
@@ -425,6 +435,7 @@ class CompressOptions(_message.Message):
     MAX_BYTES_FIELD_NUMBER: _builtins.int
     LOSSLESS_FIELD_NUMBER: _builtins.int
     FALLBACK_FIELD_NUMBER: _builtins.int
+    KEEP_METADATA_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name, or NAME@VERSION. Default (empty): the server's default model."""
     profile: Global___FrameProfile.ValueType
@@ -448,11 +459,20 @@ class CompressOptions(_message.Message):
     the smallest stream found within it.
     """
     max_bytes: _builtins.int
-    """The most bytes, all framing included: the best stream found that fits."""
+    """The most bytes, all framing included: the best stream found that fits. Kept
+    metadata is not counted.
+    """
     lossless: _builtins.bool
     """True: every pixel as it was (after fit). False is as if it were not set."""
     fallback: Global___Fallback.ValueType
     """Whether a classical codec may take the model's place. Default: FALLBACK_BEST."""
+    keep_metadata: _builtins.bool
+    """Keep a file's EXIF and XMP, in an envelope before the frame; Decompress writes
+    them into PNG, WebP and JPEG files. The orientation in them becomes 1, since it
+    was applied; the EXIF's thumbnail and an ICC profile are not kept. An image that
+    has none, such as raw pixels, gets no envelope. MUST NOT be set with
+    FRAME_PROFILE_EMBEDDED (INVALID_FIELD). Default: no.
+    """
     def __init__(
         self,
         *,
@@ -467,10 +487,11 @@ class CompressOptions(_message.Message):
         max_bytes: _builtins.int = ...,
         lossless: _builtins.bool = ...,
         fallback: Global___Fallback.ValueType = ...,
+        keep_metadata: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "lossless", b"lossless", "max_bytes", b"max_bytes", "max_mse", b"max_mse", "min_psnr_db", b"min_psnr_db", "quality", b"quality"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fallback", b"fallback", "fit", b"fit", "level", b"level", "lossless", b"lossless", "max_bytes", b"max_bytes", "max_mse", b"max_mse", "min_psnr_db", b"min_psnr_db", "model", b"model", "profile", b"profile", "quality", b"quality", "return_latents", b"return_latents", "return_reconstruction", b"return_reconstruction"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fallback", b"fallback", "fit", b"fit", "keep_metadata", b"keep_metadata", "level", b"level", "lossless", b"lossless", "max_bytes", b"max_bytes", "max_mse", b"max_mse", "min_psnr_db", b"min_psnr_db", "model", b"model", "profile", b"profile", "quality", b"quality", "return_latents", b"return_latents", "return_reconstruction", b"return_reconstruction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_quality: _TypeAlias = _typing.Literal["level", "min_psnr_db", "max_mse", "max_bytes", "lossless"]  # noqa: Y015
     _WhichOneofArgType_quality: _TypeAlias = _typing.Literal["quality", b"quality"]  # noqa: Y015
@@ -529,10 +550,11 @@ class CompressResult(_message.Message):
     PSNR_DB_FIELD_NUMBER: _builtins.int
     CODEC_FIELD_NUMBER: _builtins.int
     LEVEL_FIELD_NUMBER: _builtins.int
+    METADATA_BYTES_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """The item's position in the request, or in the whole stream, from 0."""
     size_bytes: _builtins.int
-    """The length of stream.data in bytes, all framing included."""
+    """The length of stream.data in bytes, all framing and kept metadata included."""
     bits_per_pixel: _builtins.float
     """8 x size_bytes / (height x width)."""
     height: _builtins.int
@@ -542,7 +564,9 @@ class CompressResult(_message.Message):
     channels: _builtins.int
     """Channels of what was compressed (after fit)."""
     fitted: _builtins.bool
-    """True if fit changed the image's pixels; MSE is then against the fitted image."""
+    """True if fit changed the image's pixels, its depth or transparency among them;
+    MSE is then against the fitted image.
+    """
     mse: _builtins.float
     """Mean squared error of what the stream decodes to, on a scale from 0 to 1. Set
     if it was measured: always if a quality other than level was demanded, if the
@@ -556,6 +580,8 @@ class CompressResult(_message.Message):
     """
     level: _builtins.int
     """The model's rate level that was used. Not set if codec is a classical one."""
+    metadata_bytes: _builtins.int
+    """How many of size_bytes the envelope with the kept metadata takes."""
     @_builtins.property
     def status(self) -> _status_pb2.Status:
         """Why this item failed; code 0 (OK) if it did not. If it did, the other fields
@@ -596,10 +622,11 @@ class CompressResult(_message.Message):
         psnr_db: _builtins.float | None = ...,
         codec: _builtins.str = ...,
         level: _builtins.int | None = ...,
+        metadata_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_level", b"_level", "_mse", b"_mse", "_psnr_db", b"_psnr_db", "latents", b"latents", "level", b"level", "mse", b"mse", "psnr_db", b"psnr_db", "reconstruction", b"reconstruction", "status", b"status", "stream", b"stream"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_level", b"_level", "_mse", b"_mse", "_psnr_db", b"_psnr_db", "bits_per_pixel", b"bits_per_pixel", "channels", b"channels", "codec", b"codec", "fitted", b"fitted", "height", b"height", "index", b"index", "latents", b"latents", "level", b"level", "mse", b"mse", "psnr_db", b"psnr_db", "reconstruction", b"reconstruction", "size_bytes", b"size_bytes", "status", b"status", "stream", b"stream", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_level", b"_level", "_mse", b"_mse", "_psnr_db", b"_psnr_db", "bits_per_pixel", b"bits_per_pixel", "channels", b"channels", "codec", b"codec", "fitted", b"fitted", "height", b"height", "index", b"index", "latents", b"latents", "level", b"level", "metadata_bytes", b"metadata_bytes", "mse", b"mse", "psnr_db", b"psnr_db", "reconstruction", b"reconstruction", "size_bytes", b"size_bytes", "status", b"status", "stream", b"stream", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__level: _TypeAlias = _typing.Literal["level"]  # noqa: Y015
     _WhichOneofArgType__level: _TypeAlias = _typing.Literal["_level", b"_level"]  # noqa: Y015
@@ -797,7 +824,9 @@ class DecompressResult(_message.Message):
 
     @_builtins.property
     def image(self) -> Global___Image:
-        """The image: raw, or a file in the asked format."""
+        """The image: raw, or a file in the asked format. A PNG, WebP or JPEG has the
+        metadata that was kept with the stream.
+        """
 
     def __init__(
         self,

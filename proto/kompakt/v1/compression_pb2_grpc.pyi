@@ -77,8 +77,11 @@ class CompressionServiceStub:
                           damaged, or raw pixels whose length is not height x
                           width x channels (no).
                           UNSUPPORTED_IMAGE: a pixel type that is not accepted:
-                          more than 8 bits a channel (no), transparency (no; or
-                          set fit, which flattens it onto black).
+                          more than 8 bits a channel (no; or set fit, which
+                          rounds 16-bit PNG and TIFF files to 8), transparency
+                          (no; or set fit, which flattens it onto black). With
+                          keep_metadata also EXIF of more than 65,527 bytes, or
+                          XMP of more than 65,504 (no; leave it out).
                           WRONG_SIZE: the model does not accept this height, width
                           or number of channels; the message says which it
                           accepts (no; or set fit).
@@ -168,8 +171,11 @@ class CompressionServiceAsyncStub(CompressionServiceStub):
                           damaged, or raw pixels whose length is not height x
                           width x channels (no).
                           UNSUPPORTED_IMAGE: a pixel type that is not accepted:
-                          more than 8 bits a channel (no), transparency (no; or
-                          set fit, which flattens it onto black).
+                          more than 8 bits a channel (no; or set fit, which
+                          rounds 16-bit PNG and TIFF files to 8), transparency
+                          (no; or set fit, which flattens it onto black). With
+                          keep_metadata also EXIF of more than 65,527 bytes, or
+                          XMP of more than 65,504 (no; leave it out).
                           WRONG_SIZE: the model does not accept this height, width
                           or number of channels; the message says which it
                           accepts (no; or set fit).
@@ -262,8 +268,11 @@ class CompressionServiceServicer(metaclass=_abc_1.ABCMeta):
                               damaged, or raw pixels whose length is not height x
                               width x channels (no).
                               UNSUPPORTED_IMAGE: a pixel type that is not accepted:
-                              more than 8 bits a channel (no), transparency (no; or
-                              set fit, which flattens it onto black).
+                              more than 8 bits a channel (no; or set fit, which
+                              rounds 16-bit PNG and TIFF files to 8), transparency
+                              (no; or set fit, which flattens it onto black). With
+                              keep_metadata also EXIF of more than 65,527 bytes, or
+                              XMP of more than 65,504 (no; leave it out).
                               WRONG_SIZE: the model does not accept this height, width
                               or number of channels; the message says which it
                               accepts (no; or set fit).
