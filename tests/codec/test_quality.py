@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.datasets import load_sample_images
 
 from kompakt_codec.classical import decode_classical, encode_classical, encode_classical_lossless
 from kompakt_codec.codec import Codec
@@ -21,7 +22,13 @@ from kompakt_codec.quality import (
     compress_with,
     warm_up,
 )
-from kompakt_codec.quality._rival import is_of_use, lossless_may_win
+from kompakt_codec.quality._rival import (
+    ANY_LENGTH,
+    LARGE,
+    challenger,
+    is_of_use,
+    lossless_may_win,
+)
 from tests.support import make_checkpoint, several_domains
 
 FRAMING = {Profile.FILE: 12, Profile.EMBEDDED: 2}
@@ -300,3 +307,43 @@ def test_a_codec_that_was_warmed_up_gives_what_it_gave_before(digits, codec):
     warm_up(codec)
     after = compress_with(codec, list(digits[:3]), Demand())
     assert [one.stream for one in after] == [one.stream for one in before]
+
+
+@pytest.fixture(scope="module")
+def large():
+    """A piece of a photo, uint8 (270, 300, 3), and an MSE that a model may have."""
+    piece = np.ascontiguousarray(load_sample_images().images[0][100:370, 200:500])
+    assert piece[..., 0].size >= LARGE
+    return piece, 0.002
+
+
+def test_the_challenger_of_a_large_image_is_that_of_the_whole_search(large):
+    pixels, bound = large
+    whole = encode_classical(pixels, bound)
+
+    body = challenger(pixels, len(whole.payload) + 1, bound, max_payload=None)
+
+    assert body is not None
+    assert body.codec == "webp"
+    assert body.mse <= bound
+    assert len(body.payload) <= len(whole.payload)
+    assert challenger(pixels, len(whole.payload) // 2, bound, max_payload=None) is None
+
+
+def test_a_large_image_within_bytes_takes_the_finest_quality_that_fits(large):
+    pixels, _ = large
+    most = 6000
+
+    body = challenger(pixels, ANY_LENGTH, 0.1, max_payload=most)
+
+    assert body is not None
+    assert 0.8 * most < len(body.payload) <= most
+    assert challenger(pixels, most, body.mse / 2, max_payload=most) is None
+
+
+def test_a_large_flat_image_is_lossless_in_a_few_bytes(large):
+    flat = np.full_like(large[0], 90)
+    flat[100:130, 50:200] = (200, 30, 60)
+    body = challenger(flat, 1000, 0.001, max_payload=None)
+    assert body is not None
+    assert len(body.payload) < 200

@@ -57,10 +57,13 @@ def encode_lossless(name: str, pixels: Pixels) -> Encoded:
     return Encoded(data=data, setting=baseline.setting, seconds=seconds)
 
 
-def encode_at_mse(name: str, pixels: Pixels, max_mse: float) -> Encoded | None:
+def encode_at_mse(
+    name: str, pixels: Pixels, max_mse: float, *, qualities: range | None = None
+) -> Encoded | None:
     """Encode pixels (height, width, 1 or 3) as the smallest file found with an MSE within max_mse.
 
-    The MSE is on a scale from 0 to 1. None if no setting reaches it, or if the format cannot hold
+    The MSE is on a scale from 0 to 1; ``qualities`` are those to search, by default all. None if no
+    setting reaches it, or if the format cannot hold
     so large an image. Raises ValueError for a name that is not of a lossy baseline, and
     BaselineUnavailableError if the codec's library is missing.
     """
@@ -71,7 +74,8 @@ def encode_at_mse(name: str, pixels: Pixels, max_mse: float) -> Encoded | None:
         return None
     best: Trial | None = None
     for variant in baseline.variants(pixels.shape[2]):
-        found = smallest_file(_trials(baseline, pixels, variant), baseline.qualities, max_mse)
+        trials = _trials(baseline, pixels, variant)
+        found = smallest_file(trials, qualities or baseline.qualities, max_mse)
         if found and (best is None or len(found.data) < len(best.data)):
             best = found
     if best is None:

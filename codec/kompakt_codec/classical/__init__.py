@@ -10,6 +10,7 @@ from kompakt_codec.classical._bodies import (
     decode_classical,
     encode_classical,
     encode_classical_lossless,
+    encode_classical_near,
 )
 from kompakt_codec.classical._bound import cannot_win, cannot_win_batch
 
@@ -21,4 +22,5 @@ __all__ = [
     "decode_classical",
     "encode_classical",
     "encode_classical_lossless",
+    "encode_classical_near",
 ]

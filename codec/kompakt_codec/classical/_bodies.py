@@ -92,6 +92,15 @@ def encode_classical_lossless(pixels: Pixels) -> ClassicalBody:
     return best
 
 
+def encode_classical_near(pixels: Pixels, max_mse: float, qualities: range) -> ClassicalBody | None:
+    """The shortest lossy body found within max_mse, by WebP of some qualities; None if none is.
+
+    For images so large that all qualities and all lossless codecs take seconds.
+    """
+    found = encode_at_mse("webp", pixels, max_mse, qualities=qualities)
+    return None if found is None else _webp_body(found.data, pixels)
+
+
 def encode_classical(pixels: Pixels, max_mse: float) -> ClassicalBody:
     """The shortest body found for uint8 pixels (height, width, 1 or 3) with an MSE within max_mse.
 
@@ -99,15 +108,20 @@ def encode_classical(pixels: Pixels, max_mse: float) -> ClassicalBody:
     from 0 to 1. Raises BaselineUnavailableError if Pillow lacks WebP.
     """
     lossless = encode_classical_lossless(pixels)
-    height, width, channels = pixels.shape
+    height, width, _ = pixels.shape
     if _length(lossless) <= webp_floor(height, width):
         return lossless
     found = encode_at_mse("webp", pixels, max_mse)
     if found is None:
         return lossless
-    body = strip_webp(found.data, lossless=False)
-    error = mse(pixels, decode_webp(body, (height, width, channels), lossless=False))
-    return min(lossless, _named(_Id.WEBP, body, error), key=_length)
+    return min(lossless, _webp_body(found.data, pixels), key=_length)
+
+
+def _webp_body(file: bytes, pixels: Pixels) -> ClassicalBody:
+    body = strip_webp(file, lossless=False)
+    height, width, channels = pixels.shape
+    decoded = decode_webp(body, (height, width, channels), lossless=False)
+    return _named(_Id.WEBP, body, mse(pixels, decoded))
 
 
 def decode_classical(mode: int, payload: bytes, shape: Shape) -> Pixels:

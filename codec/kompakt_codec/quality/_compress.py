@@ -16,9 +16,7 @@ from kompakt_codec.images import Pixels
 from kompakt_codec.quality._demand import Demand, QualityUnreachableError
 from kompakt_codec.quality._engine import Engine
 from kompakt_codec.quality._model import ModelTrials, Trial
-from kompakt_codec.quality._rival import best_within_bytes, is_of_use, smallest_within_mse
-
-_ANY_LENGTH = 1 << 40
+from kompakt_codec.quality._rival import ANY_LENGTH, challenger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,21 +148,18 @@ class _Rivalry:
         """What a classical payload has to be shorter than to be of use, in bytes."""
         most = self._demand.max_bytes
         if trial is None or (most is None and not trial.meets):
-            return _ANY_LENGTH
+            return ANY_LENGTH
         if most is not None and trial.meets:
-            return min(most + 1, _ANY_LENGTH) - self._framing(pixels)
+            return min(most + 1, ANY_LENGTH) - self._framing(pixels)
         return len(trial.stream) - self._framing(pixels)
 
     def _rival(self, pixels: Pixels, trial: Trial | None) -> Made | None:
         bound, most = self._demand.mse_bound, self._demand.max_bytes
         if bound is None:
             bound = trial.mse if trial is not None and trial.meets else 1.0
-        limit = self._limit(pixels, trial)
-        if limit < _ANY_LENGTH and not is_of_use(pixels, limit, bound):
-            return None
-        if most is None:
-            return self._of_body(smallest_within_mse(pixels, bound), pixels)
-        return self._of_body(best_within_bytes(pixels, most - self._framing(pixels), bound), pixels)
+        room = None if most is None else most - self._framing(pixels)
+        body = challenger(pixels, self._limit(pixels, trial), bound, max_payload=room)
+        return None if body is None else self._of_body(body, pixels)
 
     def _wins(self, rival: Made, trial: Trial | None) -> bool:
         most = self._demand.max_bytes

@@ -11,7 +11,12 @@ from dataclasses import replace
 import numpy as np
 
 from kompakt_codec.baselines import BASELINES, LossyBaseline
-from kompakt_codec.classical import ClassicalBody, encode_classical, encode_classical_lossless
+from kompakt_codec.classical import (
+    ClassicalBody,
+    encode_classical,
+    encode_classical_lossless,
+    encode_classical_near,
+)
 from kompakt_codec.images import Pixels
 from kompakt_codec.metrics import mse
 
@@ -31,6 +36,34 @@ not strictly follow quality."""
 _WEBP = BASELINES["webp"]
 assert isinstance(_WEBP, LossyBaseline)
 _FASTEST = replace(_WEBP, options={"method": 0})
+_FAST = replace(_WEBP, options={"method": 2})
+LARGE = 1 << 16
+"""Pixels from which on an image is large."""
+ANY_LENGTH = 1 << 40
+_LARGE_HASTE = 1.35
+"""As ``_HASTE``, for ``_FAST`` and large images at equal MSE: 1.30 at most on 100 trials of
+photographs of which half are within 1.11."""
+_SEARCHED = 9
+"""How far around ``_FAST``'s quality the careful encoder's is."""
+_BAND, _SHARE = 16, 8
+"""A large image is judged by bands of so many rows, one of so many."""
+
+
+def challenger(
+    pixels: Pixels, limit: int, max_mse: float, *, max_payload: int | None
+) -> ClassicalBody | None:
+    """The best body found within a bound on the MSE; None if none is shorter than a limit.
+
+    The shortest one, or with ``max_payload`` the one of least error that fits. A search may be left
+    out, so it may still be longer than the limit.
+    """
+    if pixels.shape[0] * pixels.shape[1] >= LARGE and max_mse > 0:
+        return _large_challenger(pixels, limit, max_mse, max_payload)
+    if limit < ANY_LENGTH and not is_of_use(pixels, limit, max_mse):
+        return None
+    if max_payload is None:
+        return smallest_within_mse(pixels, max_mse)
+    return best_within_bytes(pixels, max_payload, max_mse)
 
 
 def is_of_use(pixels: Pixels, limit: int, max_mse: float) -> bool:
@@ -67,6 +100,53 @@ def best_within_bytes(pixels: Pixels, max_payload: int, max_mse: float) -> Class
     return encode_classical(pixels, max_mse)
 
 
+def _large_challenger(
+    pixels: Pixels, limit: int, max_mse: float, max_payload: int | None
+) -> ClassicalBody | None:
+    """``challenger`` for images of which a careful encoder makes a few a second."""
+    if lossless_may_win(pixels, limit):
+        if max_payload is None:
+            return smallest_within_mse(pixels, max_mse)
+        return best_within_bytes(pixels, max_payload, max_mse)
+    if max_payload is not None:
+        limit = min(limit, max_payload + 1)
+        quality = _finest_within(pixels, limit)
+        while quality >= 0 and (body := _near(pixels, quality, quality)) is not None:
+            if len(body.payload) <= max_payload:
+                return body if body.mse <= max_mse else None
+            quality -= 1
+        return None
+    quality = _coarsest_within(pixels, limit, max_mse)
+    if quality < 0:
+        return None
+    body = _near(pixels, quality - _SEARCHED, quality + _SEARCHED, max_mse)
+    return body or _near(pixels, _QUALITIES[0], _QUALITIES[-1], max_mse)
+
+
+def _near(pixels: Pixels, first: int, last: int, max_mse: float = 1.0) -> ClassicalBody | None:
+    qualities = range(max(first, 0), min(last, _QUALITIES[-1]) + 1)
+    return encode_classical_near(pixels, max_mse, qualities)
+
+
+def _coarsest_within(pixels: Pixels, limit: int, max_mse: float) -> int:
+    """The quality at which a fast WebP encoder meets the bound, -1 if none does near the limit."""
+    sizes: dict[int, int] = {}
+    low, high = 0, _QUALITIES[-1]
+    while low <= high:
+        quality = (low + high) // 2
+        sizes[quality], error = _webp(pixels, quality, _FAST)
+        is_over = sizes[quality] >= limit * _LARGE_HASTE
+        if is_over and error > max_mse * _MARGIN:
+            return -1
+        low, high = (quality + 1, high) if error > max_mse else (low, quality - 1)
+    return low if low in sizes and sizes[low] < limit * _LARGE_HASTE else -1
+
+
+def _finest_within(pixels: Pixels, limit: int) -> int:
+    """The last quality of the careful encoder whose payload is shorter, -1 for none."""
+    return bisect.bisect_left(_QUALITIES, limit, key=lambda quality: _webp(pixels, quality)[0]) - 1
+
+
 def lossless_may_win(pixels: Pixels, limit: int) -> bool:
     """Whether a lossless payload shorter than a limit may be found.
 
@@ -74,6 +154,10 @@ def lossless_may_win(pixels: Pixels, limit: int) -> bool:
     sent once at least by a prefix code, take d log2(d) bits (Kraft's inequality); and plain
     DEFLATE is not worse than the best by more than a factor.
     """
+    if pixels.shape[0] * pixels.shape[1] >= LARGE:
+        bands = [pixels[row : row + _BAND] for row in range(0, len(pixels), _BAND * _SHARE)]
+        sample = np.concatenate(bands)
+        pixels, limit = sample, -(-limit * len(sample) // len(pixels))
     channels = pixels.shape[2]
     rows = pixels.reshape(len(pixels), -1)
     along = rows[:, channels:] - rows[:, :-channels]
@@ -103,8 +187,7 @@ def _webp_may_win(pixels: Pixels, limit: int, max_mse: float) -> bool:
     return True
 
 
-def _webp(pixels: Pixels, quality: int) -> tuple[int, float]:
+def _webp(pixels: Pixels, quality: int, encoder: LossyBaseline = _WEBP) -> tuple[int, float]:
     """The size of a WebP file's payload, or a byte less, and its MSE."""
-    assert isinstance(_WEBP, LossyBaseline)
-    data = _WEBP.encode(pixels, quality, "")
-    return len(data) - _CONTAINER, mse(pixels, _WEBP.decode(data, pixels.shape))
+    data = encoder.encode(pixels, quality, "")
+    return len(data) - _CONTAINER, mse(pixels, encoder.decode(data, pixels.shape))
