@@ -10,13 +10,13 @@ from kompakt.v1 import compression_pb2 as pb
 from kompakt_codec.codec import Codec
 from kompakt_codec.entropy import Symbols
 from kompakt_codec.errors import CodecError
-from kompakt_codec.images import Pixels
+from kompakt_codec.images import Fit, Pixels
 from kompakt_codec.quality import Contest, Made, QualityUnreachableError, open_contest
 from kompakt_service.call import Call
 from kompakt_service.device import BatchEngine
 from kompakt_service.errors import ItemError
 from kompakt_service.lanes import Batch, Job
-from kompakt_service.messages import check_level, read_image
+from kompakt_service.messages import check_level, read_image, told_shape
 from kompakt_service.metrics import OperationSeries
 from kompakt_service.pipeline import Pipeline
 from kompakt_service.plans import CompressPlan
@@ -52,6 +52,26 @@ class Compressor:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
+
+    def model_for(self, images: Sequence[pb.Image], plan: CompressPlan) -> LoadedModel:
+        """The model that a request names, or else the default.
+
+        If nothing is named and the default does not accept the first image as it is, the first
+        other by name that does. Raises ServiceError UNKNOWN_MODEL.
+        """
+        models = self._pipeline.store.snapshot()
+        default = models.get(plan.model)
+        if plan.model or plan.fit is not Fit.REFUSE or not images:
+            return default
+        shape = told_shape(images[0], self._pipeline.limits)
+        if shape is None or shape[:2] in default.codec.sizes:
+            return default
+        takers = (
+            model
+            for model in sorted(models, key=lambda model: model.name)
+            if shape[:2] in model.codec.sizes and model.codec.header.channels >= shape[2]
+        )
+        return next(takers, default)
 
     def admit(self, images: Sequence[pb.Image], model: LoadedModel, call: Call) -> None:
         """Refuse a call before its pixels are read, if it would wait for too long.

@@ -21,6 +21,7 @@ from kompakt_codec.images import (
     decode_file,
     fit_image,
     image_from_raw,
+    image_shape,
 )
 from kompakt_codec.quality import Demand
 from kompakt_service.call import Timings
@@ -134,6 +135,14 @@ def read_image(
         except WrongSizeError as exc:
             raise WrongSizeError(f"{exc}; or ask for it to be fitted") from None
     return pixels, fitted or source.adapted, pack_envelope(source.metadata)
+
+
+def told_shape(image: pb.Image, limits: ImageLimits) -> tuple[int, int, int] | None:
+    """(height, width, channels) that an image says it has, before it is read; None for none."""
+    source = image.WhichOneof("source")
+    if source == "encoded":
+        return image_shape(image.encoded, limits)
+    return None if source is None else (image.raw.height, image.raw.width, image.raw.channels or 1)
 
 
 def fit_to_codec(pixels: Pixels, codec: Codec, fit: Fit) -> tuple[Pixels, bool]:

@@ -47,7 +47,7 @@ class CompressionServicer(pb_grpc.CompressionServiceServicer):
         messages.check_count(len(images), self._max_images, "images")
         call = Call.of(context)
         plan = self._compress_plans.of(request.options)
-        model = self._pipeline.store.get(plan.model)
+        model = self._compressor.model_for(images, plan)
         self._compressor.admit(images, model, call)
         items = _raise_single(self._compressor.compress(images, model, call, plan))
         response = pb.CompressResponse(model=model.name, fingerprint=model.codec.header.fingerprint)
@@ -62,7 +62,7 @@ class CompressionServicer(pb_grpc.CompressionServiceServicer):
         model: LoadedModel | None = None
         for options, batches, first in bursts(request_iterator, self._max_images, "images"):
             plan = self._compress_plans.of(options)
-            model = model or self._pipeline.store.get(plan.model)
+            model = model or self._compressor.model_for(batches[0], plan)
             call = Call.of(context)
             compress = functools.partial(
                 self._compressor.compress, model=model, call=call, plan=plan

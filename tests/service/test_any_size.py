@@ -316,3 +316,27 @@ def test_a_frame_of_more_pixels_than_the_limit_fails_alone(serve, directory, cod
         first, second = pb_grpc.CompressionServiceStub(channel).Decompress(request).results
     assert item_failure(first.status) == (INVALID, "IMAGE_TOO_LARGE")
     assert second.height == images[0].shape[0]
+
+
+def test_images_that_the_default_does_not_accept_go_to_a_model_that_does(serve, directory, photo):
+    server = serve(models=directory, default_model="tiny-vae")
+    colour, grey, digit = photo[:30, :20], photo[:30, :20, :1], photo[:28, :28, :1]
+    with Client(f"127.0.0.1:{server.port}") as client:
+        made = {
+            name: [client.compress(image).model, client.compress(to_png(image)).model]
+            for name, image in (("colour", colour), ("grey", grey), ("digit", digit))
+        }
+        streamed = [one.unwrap().model for one in client.compress_many([colour, digit[:, :27]])]
+        with pytest.raises(WrongSizeError, match="accepted: 28x28x1"):
+            client.compress(colour, model="tiny-vae")
+        assert client.compress(colour, fit="contain").model == "tiny-vae"
+    assert made == {
+        "colour": ["any-rgb"] * 2,
+        "grey": ["any-grey"] * 2,
+        "digit": ["tiny-vae"] * 2,
+    }
+    assert streamed == ["any-rgb"] * 2
+
+
+def to_png(pixels: np.ndarray) -> bytes:
+    return encoded(pixels).encoded

@@ -4,7 +4,13 @@ Pixels are uint8 arrays (height, width, channels), writable and C-contiguous, wi
 grey and 3 for RGB.
 """
 
-from kompakt_codec.images._decode import IMAGE_FORMATS, DecodedFile, decode_file, decode_image
+from kompakt_codec.images._decode import (
+    IMAGE_FORMATS,
+    DecodedFile,
+    decode_file,
+    decode_image,
+    image_shape,
+)
 from kompakt_codec.images._encode import WEBP_MAX_SIDE, FileFormat, encode_image
 from kompakt_codec.images._fit import Fit, fit_image, match_channels
 from kompakt_codec.images._metadata import (
@@ -43,6 +49,7 @@ __all__ = [
     "fit_image",
     "from_pillow",
     "image_from_raw",
+    "image_shape",
     "match_channels",
     "to_pillow",
 ]

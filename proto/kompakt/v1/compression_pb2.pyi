@@ -437,7 +437,10 @@ class CompressOptions(_message.Message):
     FALLBACK_FIELD_NUMBER: _builtins.int
     KEEP_METADATA_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """The model's name, or NAME@VERSION. Default (empty): the server's default model."""
+    """The model's name, or NAME@VERSION. Default (empty): the server's default model or,
+    if that does not accept the size of the call's first image and fit is not set, the
+    first other by name that does.
+    """
     profile: Global___FrameProfile.ValueType
     """How the stream is framed. Default: FRAME_PROFILE_FILE."""
     fit: Global___Fit.ValueType
