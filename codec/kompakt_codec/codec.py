@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-import numpy as np
 import torch
 
 from kompakt_codec.checkpoint import Checkpoint
@@ -32,7 +31,7 @@ from kompakt_codec.frame import (
     pack_frame,
     parse_frame,
 )
-from kompakt_codec.grouping import by_shape, positions_by
+from kompakt_codec.grouping import by_shape, positions_by, stacked
 from kompakt_codec.images import Pixels
 from kompakt_codec.models import MAX_SIDE, MIN_SIDE, SizeRange
 from kompakt_codec.quantised import Levels, QuantisedTransforms
@@ -120,7 +119,7 @@ class Codec:
         chosen = [level] * len(images) if isinstance(level, int) else level
         frames = [b""] * len(images)
         for members in by_shape(images):
-            batch = np.stack([images[i] for i in members])
+            batch = stacked(images, members)
             levels = [chosen[i] for i in members]
             symbols = self.analyse(batch, levels)
             made = self.encode(symbols, levels, batch.shape[1:3], profile=profile)
@@ -151,7 +150,7 @@ class Codec:
             symbols.append(item)
         for members in by_shape(symbols):
             levels = [parsed[rest[k]].mode for k in members]
-            decoded = self.synthesise(np.stack([symbols[k] for k in members]), levels)
+            decoded = self.synthesise(stacked(symbols, members), levels)
             for k, pixels in zip(members, decoded, strict=True):
                 images[rest[k]] = crop_pixels(pixels, self.size_of(parsed[rest[k]]))
         return [images[i] for i in range(len(frames))]

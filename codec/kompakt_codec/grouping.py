@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 import numpy.typing as npt
 
 _MOST_ITEMS = 256
@@ -22,6 +23,13 @@ def positions_by(keys: Iterable[_Key]) -> dict[_Key, list[int]]:
 def by_shape(arrays: Sequence[npt.NDArray[Any]]) -> list[list[int]]:
     """The positions of arrays, those of one shape together."""
     return list(positions_by(array.shape for array in arrays).values())
+
+
+def stacked(arrays: Sequence[npt.NDArray[Any]], members: Sequence[int]) -> npt.NDArray[Any]:
+    """Some arrays as a batch; of one alone, which may be large, a view."""
+    if len(members) == 1:
+        return arrays[members[0]][None]
+    return np.stack([arrays[i] for i in members])
 
 
 def in_parts(positions: Sequence[int], pixels: int) -> Iterator[list[int]]:

@@ -21,8 +21,13 @@ def squared_error(a: Pixels, b: Pixels) -> int:
     """The sum of the squared differences of two uint8 arrays of one shape, exactly."""
     if a.shape != b.shape:
         raise ValueError(f"images of different shapes: {a.shape} and {b.shape}")
-    difference = a.astype(np.int16).ravel() - b.ravel()
-    return int(np.einsum("i,i->", difference, difference, dtype=np.int64))
+    total = 0
+    rows = max(1, _BLOCK_PIXELS * len(a) // max(1, a.size))  # blocks of rows bound the memory
+    for start in range(0, len(a), rows):
+        part = slice(start, start + rows)
+        difference = a[part].astype(np.int16).ravel() - b[part].ravel()
+        total += int(np.einsum("i,i->", difference, difference, dtype=np.int64))
+    return total
 
 
 def mse(a: Pixels, b: Pixels) -> float:

@@ -12,7 +12,7 @@ from kompakt_codec.entropy import EntropyModel, Symbols
 from kompakt_codec.images import Pixels
 from kompakt_codec.models import ImageSpec, RateModel, TransformModel
 from kompakt_codec.refine import Refiner
-from kompakt_codec.tiling import LARGEST_TILE, Plane, by_tiles
+from kompakt_codec.tiling import LARGEST_TILE, TRANSFORMED_TILE, Plane, by_tiles
 from kompakt_codec.transforms import make_transforms
 
 Levels = Sequence[int]
@@ -40,6 +40,7 @@ class QuantisedTransforms:
         most = LARGEST_TILE // model.stride
         self.largest_tile = most if model.any_size else max(model.latent_shape[1:])
         """Latents, along each side."""
+        self._part = min(self.largest_tile, TRANSFORMED_TILE // model.stride)
 
     def analyse(self, images: Pixels, levels: Levels) -> Symbols:
         """Uint8 images (N, height, width, channels) to symbols (N, C, h, w)."""
@@ -70,8 +71,8 @@ class QuantisedTransforms:
         target: Plane,
         size: Sequence[int],
     ) -> None:
-        most, reach = self.largest_tile, self._model.reach
-        by_tiles(transform, source, target, size, largest=most, reach=reach)
+        reach = self._model.reach
+        by_tiles(transform, source, target, size, largest=self._part, reach=reach)
 
     def _analyse(self, images: Pixels, levels: Levels) -> Symbols:
         y = self._transforms.analyse(images, np.asarray(levels, np.int64))

@@ -16,7 +16,9 @@ from kompakt_codec.entropy import EntropyModel, LatentShape, Payloads, Symbols
 from kompakt_codec.errors import InvalidStreamError, StreamError
 
 LARGEST_TILE = 1024
-"""Pixels a side."""
+"""Pixels a side, of which one payload may tell."""
+TRANSFORMED_TILE = 512
+"""Pixels a side that the transforms are given at a time, beside their surroundings."""
 _MAX_LENGTH_BYTES = 4
 
 _Array = npt.NDArray[Any]

@@ -41,7 +41,7 @@ _CONFIG_FLAGS = {
     "units": "context: hidden units of the prior for each latent and layer; hyperprior: channels",
     "side": "channels of the side information",
     "groups": "steps in which a hyperprior's channels are coded",
-    "spatial": "how many of a hyperprior's first groups are coded in four steps that see each other",
+    "spatial": "how many of a hyperprior's first groups are coded in four steps",
     "components": "logistics in each of the prior's mixtures",
 }
 _MAX_CONTEXT_SIDE = 32

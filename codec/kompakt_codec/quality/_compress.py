@@ -11,7 +11,7 @@ from kompakt_codec.classical import ClassicalBody, cannot_win_batch, decode_clas
 from kompakt_codec.codec import Codec
 from kompakt_codec.entropy import Symbols
 from kompakt_codec.frame import Profile
-from kompakt_codec.grouping import by_shape, in_parts
+from kompakt_codec.grouping import by_shape, in_parts, stacked
 from kompakt_codec.images import Pixels
 from kompakt_codec.quality._demand import Demand, QualityUnreachableError
 from kompakt_codec.quality._engine import Engine
@@ -125,7 +125,7 @@ class _Rivalry:
         may_win = np.ones(len(images), np.bool_)
         for group in by_shape(images):
             for part in in_parts(group, images[group[0]].size):
-                batch = np.stack([images[i] for i in part])
+                batch = stacked(images, part)
                 may_win[part] = ~cannot_win_batch(batch, limits[part])
         return may_win
 

@@ -3,13 +3,12 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-import numpy as np
 import numpy.typing as npt
 
 from kompakt_codec.codec import Codec
 from kompakt_codec.entropy import Symbols
 from kompakt_codec.frame import Profile
-from kompakt_codec.grouping import by_shape, in_parts, positions_by
+from kompakt_codec.grouping import by_shape, in_parts, positions_by, stacked
 from kompakt_codec.images import Pixels
 from kompakt_codec.quantised import Levels
 
@@ -45,7 +44,7 @@ class Engine:
         """Symbols of images (height, width) to frames."""
         frames = [b""] * len(symbols)
         for size, members in positions_by(sizes).items():
-            batch = np.stack([symbols[i] for i in members])
+            batch = stacked(symbols, members)
             chosen = [levels[i] for i in members]
             made = self.codec.encode(batch, chosen, size, profile=self.profile)
             for i, frame in zip(members, made, strict=True):
@@ -71,6 +70,6 @@ def _in_batches(
     made: dict[int, _Array] = {}
     for group in by_shape(arrays):
         for part in in_parts(group, pixels_of(arrays[group[0]])):
-            batch = np.stack([arrays[i] for i in part])
+            batch = stacked(arrays, part)
             made.update(zip(part, transform(batch, [levels[i] for i in part]), strict=True))
     return [made[i] for i in range(len(arrays))]
