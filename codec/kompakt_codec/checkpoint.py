@@ -3,7 +3,8 @@
 Tensors: the model's state under ``model.``, and the entropy path under ``entropy.``. Static tables
 are ``minimums`` int32 (T,), ``lengths`` int32 (T,) and ``frequencies`` int32 (sum of lengths,): the
 T = levels * C tables one after another. A context model's are those of ``ContextEntropy.tensors``,
-a hyperprior's those of ``HyperEntropy.tensors``. The header stands as JSON under the key
+a hyperprior's those of ``HyperEntropy.tensors``, an imported one's those of
+``GaussianEntropy.tensors``. The header stands as JSON under the key
 ``kompakt`` of safetensors' metadata. Nothing is ever unpickled.
 """
 
@@ -21,6 +22,7 @@ from kompakt_codec.context_coder import ContextEntropy
 from kompakt_codec.entropy import EntropyModel
 from kompakt_codec.errors import CheckpointError
 from kompakt_codec.frame import MAX_LEVELS
+from kompakt_codec.gaussian_coder import GaussianEntropy
 from kompakt_codec.hyper_coder import HyperEntropy
 from kompakt_codec.models import (
     ImageSpec,
@@ -49,8 +51,9 @@ class Training(_Part):
 
     dataset: str
     licence: str
-    num_images: int = Field(ge=1, le=_MAX_COUNT)
-    epochs: int = Field(ge=1, le=_MAX_COUNT)
+    num_images: int = Field(ge=0, le=_MAX_COUNT)
+    """0 if it is not known, as ``epochs``: of a model that was trained elsewhere."""
+    epochs: int = Field(ge=0, le=_MAX_COUNT)
     command: str
     details: dict[str, str | int | float] = {}
     """Whatever else the recipe wants to record: seed, versions, machine."""
@@ -84,7 +87,7 @@ class Header(_Part):
     default_level: int = Field(default=0, ge=0, lt=MAX_LEVELS)
     labels: tuple[str, ...] = Field(default=(), strict=False)
     """Of a model conditioned on labels: what levels 1 and up stand for. Level 0 is no label."""
-    entropy: Literal["tables", "context", "hyperprior"] = "tables"
+    entropy: Literal["tables", "context", "hyperprior", "gaussian"] = "tables"
     """What the entropy path is made of."""
     weights: Literal["float32", "float16"] = "float32"
     """How the transforms' weights are stored."""
@@ -289,6 +292,8 @@ def _read_entropy(
     }
     if header.entropy == "context":
         return ContextEntropy.from_tensors(parts)
+    if header.entropy == "gaussian":
+        return GaussianEntropy.from_tensors(parts)
     if header.entropy == "hyperprior":
         return HyperEntropy.from_tensors(parts, levels=header.levels)
     return TableEntropy.from_tensors(parts, shape=header.latent_shape, levels=header.levels)

@@ -113,7 +113,7 @@ def _encode(
             for k in order[first:end]:
                 beyond = abs(symbols[i, k] - _whole(means[i, k])) - reach
                 if beyond >= 0:
-                    _put_escape(states[i], words[i], beyond)
+                    put_escape(states[i], words[i], beyond)
             first = end
 
 
@@ -149,7 +149,7 @@ def _decode(
                     break
             for k in order[first:end]:
                 if abs(symbols[i, k]) == reach and not failed[i]:
-                    beyond = _take_escape(states[i], words[i])
+                    beyond = take_escape(states[i], words[i])
                     failed[i] |= beyond < 0
                     symbols[i, k] += np.sign(symbols[i, k]) * beyond
                 symbols[i, k] += _whole(means[i, k])
@@ -197,7 +197,8 @@ def _whole(mean: int) -> int:
 
 
 @kernel
-def _put_escape(state: npt.NDArray[np.uint64], words: Words, beyond: int) -> None:
+def put_escape(state: npt.NDArray[np.uint64], words: Words, beyond: int) -> None:
+    """Code how far beyond its table a symbol is, from 0 on."""
     value, length = beyond + 1, 0
     while value >> (length + 1):
         length += 1
@@ -209,7 +210,7 @@ def _put_escape(state: npt.NDArray[np.uint64], words: Words, beyond: int) -> Non
 
 
 @kernel
-def _take_escape(state: npt.NDArray[np.uint64], words: Words) -> int:
+def take_escape(state: npt.NDArray[np.uint64], words: Words) -> int:
     """How far beyond its table a symbol is, or -1 if that is too far or no number."""
     length = 0
     while True:

@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 def random_model(name: str, spec: ImageSpec) -> TransformModel:
     torch.manual_seed(1)
-    model = build_model(name, spec, TINY[name])
+    model = build_model(name, spec, TINY.get(name, {"width": 4, "latents": 6}))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

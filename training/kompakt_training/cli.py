@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kompakt_codec.allocator import keep_large_blocks
-from kompakt_codec.models import MODELS, ImageSpec
+from kompakt_codec.models import ImageSpec
 from kompakt_training.data import DATASETS, FOLDER_PREFIX, dataset_name, is_dataset, load_dataset
 from kompakt_training.evaluation import Result
 from kompakt_training.imageset import ImageSet
@@ -59,7 +59,7 @@ def main(argv: list[str]) -> int:
 def _parser() -> Parser:
     parser = Parser(prog="kompakt train", description=_DESCRIPTION)
     add = parser.add_argument
-    add("--model", choices=tuple(MODELS), help="the architecture (default: by the images' size)")
+    add("--model", choices=tuple(RECIPES), help="the architecture (default: by the images' size)")
     add("--dataset", required=True, type=_dataset, metavar="|".join(DATASETS), help="the images")
     add(
         "--data-dir",

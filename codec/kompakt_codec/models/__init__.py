@@ -20,12 +20,15 @@ from kompakt_codec.models._base import (
     crop,
     distortion_weights,
 )
+from kompakt_codec.models._gdn import GdnConfig
 from kompakt_codec.models._hyper import HyperPrior
 from kompakt_codec.models._masked import MaskedPrior
 from kompakt_codec.models.ae import AEConfig, Autoencoder
 from kompakt_codec.models.context import ContextConfig, ContextModel
 from kompakt_codec.models.cvae import ConditionalVAE, CVAEConfig
 from kompakt_codec.models.factorized import FactorizedConfig, FactorizedModel
+from kompakt_codec.models.gdn_factorized import GdnFactorizedModel
+from kompakt_codec.models.gdn_hyperprior import GdnHyperpriorConfig, GdnHyperpriorModel
 from kompakt_codec.models.hyperprior import HyperpriorConfig, HyperpriorModel
 from kompakt_codec.models.vae import VAEConfig, VAEOutput, VariationalAutoencoder
 
@@ -36,6 +39,8 @@ MODELS: dict[str, type[TransformModel]] = {
     "context": ContextModel,
     "factorized": FactorizedModel,
     "hyperprior": HyperpriorModel,
+    "gdn-factorized": GdnFactorizedModel,
+    "gdn-hyperprior": GdnHyperpriorModel,
 }
 
 __all__ = [
@@ -51,6 +56,10 @@ __all__ = [
     "ContextModel",
     "FactorizedConfig",
     "FactorizedModel",
+    "GdnConfig",
+    "GdnFactorizedModel",
+    "GdnHyperpriorConfig",
+    "GdnHyperpriorModel",
     "HyperPrior",
     "HyperpriorConfig",
     "HyperpriorModel",

@@ -34,7 +34,7 @@ class ImageSpec:
         return f"{self.height}x{self.width}x{self.channels}"
 
 
-EntropyKind = Literal["tables", "context", "hyperprior"]
+EntropyKind = Literal["tables", "context", "hyperprior", "gaussian"]
 MIN_SIDE, MAX_SIDE = 1, 65_535
 """Of the images that a model of any size accepts."""
 MAX_PIXELS = 1 << 28
