@@ -5,11 +5,12 @@ import sys
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
-_THRESHOLD_BYTES = 1 << 30
+_LARGE_BYTES = 1 << 27
+"""What is larger, such as the pixels of a large image, goes back at once."""
 
 
 def keep_large_blocks() -> bool:
-    """Let glibc reuse blocks of up to 1 GiB instead of giving each back to the kernel.
+    """Let glibc reuse blocks of up to 128 MiB instead of giving each back to the kernel.
 
     A transform frees and takes the same activations in every batch; page faults on fresh memory can
     take as long as the arithmetic. For a process that trains or serves; true if it was done.
@@ -20,7 +21,7 @@ def keep_large_blocks() -> bool:
     if mallopt is None:
         return False
     return all(
-        mallopt(option, _THRESHOLD_BYTES) == 1 for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD)
+        mallopt(option, _LARGE_BYTES) == 1 for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD)
     )
 
 

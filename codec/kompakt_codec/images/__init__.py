@@ -1,7 +1,7 @@
 """Images: files from outside to pixels, pixels to files, and pixels fitted to a model.
 
-Pixels are uint8 arrays (height, width, channels), writable and C-contiguous, with 1 channel for
-grey and 3 for RGB.
+Pixels are uint8 arrays (height, width, channels), C-contiguous, with 1 channel for grey and 3 for
+RGB.
 """
 
 from kompakt_codec.images._decode import (

@@ -14,6 +14,9 @@ MAX_SIDE = 65_535
 """The most pixels in height or width: JPEG's limit, and what keeps resampling tables small."""
 
 
+_COPIED = 1 << 24
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageLimits:
     """What is refused with ImageTooLargeError before memory is taken for it."""
@@ -48,8 +51,9 @@ def image_from_raw(
 ) -> Pixels:
     """Pixels from raw uint8 numbers: rows from the top, channels interleaved.
 
-    Raises InvalidImageError unless there are exactly height x width x channels of them, with 1 or 3
-    channels, and ImageTooLargeError for more pixels than limits allow.
+    Large ones are a view of the data, which nobody can write to. Raises InvalidImageError unless
+    there are exactly height x width x channels of them, with 1 or 3 channels, and
+    ImageTooLargeError for more pixels than limits allow.
     """
     shape = f"{height}x{width}x{channels} (height x width x channels)"
     if height < 1 or width < 1:
@@ -60,7 +64,8 @@ def image_from_raw(
     count = height * width * channels
     if len(data) != count:
         raise InvalidImageError(f"raw pixels of {shape} take {count} bytes, not {len(data)}")
-    return np.frombuffer(data, np.uint8).reshape(height, width, channels).copy()
+    pixels = np.frombuffer(data, np.uint8).reshape(height, width, channels)
+    return pixels if count > _COPIED else pixels.copy()
 
 
 def to_pillow(pixels: Pixels) -> Image.Image:
