@@ -19,7 +19,14 @@ TINY_FLAGS = {
     for model, config in TINY.items()
 }
 FAST_FLAGS = ["--batch-size", "8", "--learning-rate", "0.03"]
-ARTEFACTS = ["history.csv", "loss_curves.png", "reconstructions.png", "report.html", "results.csv"]
+ARTEFACTS = [
+    "history.csv",
+    "loss_curves.png",
+    "reconstructions.png",
+    "report.html",
+    "results.csv",
+    "steps.csv",
+]
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from kompakt_training.data import DATASETS, FOLDER_PREFIX, dataset_name, is_data
 from kompakt_training.evaluation import Result
 from kompakt_training.imageset import ImageSet
 from kompakt_training.losses import CONDITIONAL
+from kompakt_training.processes import launched_rank
 from kompakt_training.progress import say
 from kompakt_training.published import DATA_DIR_VARIABLE
 from kompakt_training.recipes import RECIPES
@@ -56,7 +57,9 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="kompakt train", description=_DESCRIPTION)
+    rank = launched_rank()
+    prog = f"kompakt train, process {rank}" if rank else "kompakt train"
+    parser = Parser(prog=prog, description=_DESCRIPTION)
     add = parser.add_argument
     add("--model", choices=tuple(MODELS), help="the architecture (default: by the images' size)")
     add("--dataset", required=True, type=_dataset, metavar="|".join(DATASETS), help="the images")
@@ -130,7 +133,7 @@ def _train(parser: Parser, args: argparse.Namespace) -> None:
         _export_settings(parser, args, args.model)
     device = pick_device(args.device)
     keep_large_blocks()
-    console = Console()
+    console = Console(quiet=launched_rank() > 0)
     images = load_dataset(args.dataset, args.data_dir, licence=args.licence, crop=args.crop)
     if images.crop and args.crop is None:
         say(console, _cut_line(images.crop))
@@ -139,6 +142,8 @@ def _train(parser: Parser, args: argparse.Namespace) -> None:
         say(console, f"{run.checkpoint_path} is finished; start again with --no-resume")
         return
     results = execute(run, device=device, resume=args.resume, console=console)
+    if not results:
+        return
     console.print(_table(results))
     say(console, f"wrote {run.checkpoint_path}, and what it is worth: {run.report_path}")
     say(console, f"serve it with: {shlex.join(['kompakt', 'serve', '--models', str(run.out)])}")

@@ -23,10 +23,10 @@ from kompakt_codec.table_coder import TableEntropy
 from kompakt_training.errors import TrainingError
 from kompakt_training.evaluation import evaluate_codec
 from kompakt_training.imageset import Images, ImageSet, LabelNumbers, Labels
-from kompakt_training.loop import run_identity
 from kompakt_training.losses import CONDITIONAL
 from kompakt_training.quantiser import fit_step, symbols_of
 from kompakt_training.recipes import RECIPES
+from kompakt_training.requirements import run_identity
 from kompakt_training.settings import ExportSettings, Settings
 from kompakt_training.state import TrainingState
 
