@@ -94,7 +94,7 @@ def test_a_terminal_shows_a_bar_with_figures_and_the_time_left():
     out = text.getvalue()
     assert "epoch 1/2" in out
     assert "20/40" in out
-    assert "loss 2.5  7 images/s" in out
+    assert "loss 2.5  7.0 images/s" in out
     assert "left" in out
 
 

@@ -1,4 +1,5 @@
 import csv
+import time
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ def steps(epoch):
             epoch=epoch,
             index=index,
             is_last=index == STEPS - 1,
-            started=0.0,
+            started=time.perf_counter(),
             learning_rate=1e-3 * epoch,
             loss=Loss(total=torch.tensor(float(index)), parts=parts),
         )

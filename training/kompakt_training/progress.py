@@ -136,4 +136,5 @@ def live_figures(row: StepRow) -> str:
     words = [f"loss {row['loss']:.4g}"]
     if "bits_per_pixel" in row:
         words += [f"{row['bits_per_pixel']:.3f} bpp est.", f"{row['psnr_db']:.2f} dB"]
-    return "  ".join([*words, f"{row['images_per_second']:.0f} images/s"])
+    pace = row["images_per_second"]
+    return "  ".join([*words, f"{pace:.{0 if pace >= 10 else 1}f} images/s"])

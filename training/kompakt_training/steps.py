@@ -107,7 +107,7 @@ class StepLog:
             row["psnr_db"] = psnr_db(means["mse"])
         row["learning_rate"] = step.learning_rate
         seconds = time.perf_counter() - self._since
-        row["images_per_second"] = round(self._means.count * self._batch_size / seconds, 1)
+        row["images_per_second"] = float(f"{self._means.count * self._batch_size / seconds:.4g}")
         return row
 
     def _append(self, row: StepRow) -> None:
