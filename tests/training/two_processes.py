@@ -58,7 +58,7 @@ def gradients(processes):
 
 def gradient(model, batch):
     model.zero_grad()
-    rate_distortion_loss(model, batch, 1.0).total.backward()
+    rate_distortion_loss(model, batch, 0.5).total.backward()
     return [p.grad.clone() for p in model.parameters()]
 
 

@@ -4,6 +4,7 @@ Bits per pixel are the training's estimates, as "bpp est." says.
 """
 
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -16,8 +17,10 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 from kompakt_codec.metrics import psnr_db
+from kompakt_training.evaluation import Result
 from kompakt_training.state import HistoryRow, TrainingState
 from kompakt_training.steps import Step, StepRow
 
@@ -138,3 +141,15 @@ def live_figures(row: StepRow) -> str:
         words += [f"{row['bits_per_pixel']:.3f} bpp est.", f"{row['psnr_db']:.2f} dB"]
     pace = row["images_per_second"]
     return "  ".join([*words, f"{pace:.{0 if pace >= 10 else 1}f} images/s"])
+
+
+def results_table(results: Sequence[Result]) -> Table:
+    """What a codec and others came to on the test images."""
+    table = Table(title=f"{results[0].num_images} test images, one stream an image")
+    table.add_column("codec")
+    for heading in ("bytes/image", "bits/pixel", "MSE", "PSNR, dB"):
+        table.add_column(heading, justify="right")
+    for r in results:
+        figures = (f"{r.bytes_per_image:.2f}", f"{r.bits_per_pixel:.4f}", f"{r.mse:.5f}")
+        table.add_row(r.codec, *figures, f"{r.psnr_db:.2f}")
+    return table

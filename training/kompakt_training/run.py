@@ -135,12 +135,14 @@ def _prepare(run: Run, *, resume: bool) -> None:
 def _introduce(run: Run, trainer: Trainer, console: Console) -> None:
     images = run.images
     cut = f"{images.num_sources} images cut into tiles: " if images.crop else ""
+    left = f", {images.num_left_out} more left out" if images.num_left_out else ""
     small = f", {images.num_small} smaller images skipped" if images.num_small else ""
     skipped = f", {images.num_skipped} other files skipped" if images.num_skipped else ""
     say(
         console,
-        f"{images.name}: {cut}{images.num_train_tiles} {'' if cut else 'images '}to train on, "
-        f"{len(images.val)} to validate, {len(images.test)} to test, {images.spec}{small}{skipped}",
+        f"{images.name}: {cut}{images.num_train_tiles} {'' if cut else 'images '}to train on{left}"
+        f", {len(images.val)} to validate, {len(images.test)} to test, {images.spec}"
+        f"{small}{skipped}",
     )
     num_parameters = sum(p.numel() for p in trainer.model.parameters())
     count = trainer.processes.count
