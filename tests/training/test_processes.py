@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -23,17 +24,17 @@ CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[2]
 
 
-def torchrun(folder, how):
+def torchrun(folder):
     write_pngs(folder / "mine", digits(120))
     sizes = [word for key, value in TINY["factorized"].items() for word in (f"--{key}", str(value))]
     recipe = ["--epochs", "3", "--batch-size", "8", "--learning-rate", "0.03", *sizes]
-    command = ["kompakt", "--model", "factorized", "--dataset", "folder:mine", "--out", "run"]
+    command = ["--model", "factorized", "--dataset", "folder:mine", "--out", "run", *recipe]
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-            *("--nproc-per-node", "2", "-m", two_processes.__name__, how),
-            *(*command[1:], *recipe),
+            *("--nproc-per-node", "2", "-m", two_processes.__name__),
+            *command,
         ],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": path},
@@ -46,7 +47,7 @@ def torchrun(folder, how):
 def together(tmp_path_factory):
     """The folder in which two processes have trained, and what they printed."""
     folder = tmp_path_factory.mktemp("together")
-    done = torchrun(folder, "look")
+    done = torchrun(folder)
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
 
@@ -92,12 +93,39 @@ def test_one_process_goes_on_where_two_stopped(together):
     assert trainer.state.history[1]["train_loss"] < trainer.state.history[0]["train_loss"]
 
 
-def test_a_process_that_dies_ends_the_run(tmp_path):
-    done = torchrun(tmp_path, two_processes.FAIL)
+def test_the_others_say_so_when_a_process_dies(tmp_path):
+    program = (
+        "import os, torch\n"
+        "from kompakt_training.processes import joined\n"
+        "with joined(torch.device('cpu')) as processes:\n"
+        "    processes.average([torch.ones(3)])\n"
+        "    if not processes.is_first: os._exit(9)\n"
+        "    processes.average([torch.ones(3)])\n"
+    )
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    place = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", program],
+            env={
+                **os.environ,
+                **place,
+                "RANK": rank,
+                "LOCAL_RANK": rank,
+                "TORCHELASTIC_RUN_ID": "a",
+            },
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in "01"
+    ]
+    (_, err), _ = (process.communicate() for process in started)
 
-    assert done.returncode == 1
-    assert "exitcode  : 9" in done.stderr
-    assert not (tmp_path / "run/mine-factorized.safetensors").exists()
+    assert [process.returncode for process in started] == [1, 9]
+    assert "TrainingError: another process of this run has failed" in err
 
 
 @pytest.mark.parametrize(("count", "num_train"), [(3, 200), (8, 200), (2, 7)])
