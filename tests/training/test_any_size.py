@@ -15,7 +15,7 @@ from kompakt_training import bench, cli
 from kompakt_training.evaluation import evaluate_codec
 from kompakt_training.html_report import write_html_report
 from kompakt_training.imageset import ImageSet
-from kompakt_training.loop import Trainer
+from kompakt_training.trainer import Trainer
 from tests.support import make_any_size_checkpoint, make_checkpoint, real_digits
 from tests.training.helpers import digits, tiny_settings, write_pngs
 

@@ -19,7 +19,14 @@ TINY_FLAGS = {
     for model, config in TINY.items()
 }
 FAST_FLAGS = ["--batch-size", "8", "--learning-rate", "0.03"]
-ARTEFACTS = ["history.csv", "loss_curves.png", "reconstructions.png", "report.html", "results.csv"]
+ARTEFACTS = [
+    "history.csv",
+    "loss_curves.png",
+    "reconstructions.png",
+    "report.html",
+    "results.csv",
+    "steps.csv",
+]
 
 
 @pytest.fixture
@@ -107,12 +114,15 @@ def test_published_sets_are_trained_by_their_names(tmp_path):
 
 
 def test_the_command_of_a_folder_names_no_path(tmp_path, folder):
-    flags = ("--name", "a", "--licence", "CC BY 4.0", "--step-scale", "0.5")
+    flags = ["--name", "a", "--licence", "CC BY 4.0", "--step-scale", "0.5"]
+    flags += ["--image-memory", "0.5"]
     train(folder, "--out", "run", *flags, model="vae")
 
     command = Checkpoint.load(tmp_path / "run/a.safetensors").header.training.command
 
-    assert command.startswith("kompakt train --model vae --dataset 'folder:My Digits' ")
+    assert command.startswith(
+        "kompakt train --model vae --dataset 'folder:My Digits' --image-memory 0.5 "
+    )
     assert command.endswith(" --name a --step-scale 0.5 --licence 'CC BY 4.0'")
     assert str(tmp_path) not in command
 
@@ -239,6 +249,8 @@ def test_other_settings_are_refused_until_told_to_start_again(capsys, folder):
         (["--model", "ae", "--dataset", "folder:x", "--data-dir", "y"], "--data-dir is for"),
         (["--model", "ae", "--dataset", "mnist", "--blocks", "1"], "--blocks is not for --model"),
         (["--model", "ae", "--dataset", "mnist", "--crop", "8"], "--crop is for folder:"),
+        (["--dataset", "mnist", "--image-memory", "4"], "--image-memory is for folder:"),
+        (["--dataset", "folder:x", "--image-memory", "0.01"], "must be at least 0.1 GiB"),
         (["--model", "ae", "--dataset", "folder:x", "--crop", "3"], "--crop must be 4 to 512"),
     ],
 )

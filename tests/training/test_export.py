@@ -9,9 +9,9 @@ from kompakt_codec.metrics import mse, psnr_db
 from kompakt_codec.models import ImageSpec, build_model
 from kompakt_training.errors import TrainingError
 from kompakt_training.export import build_tables, export_checkpoint, freeze
-from kompakt_training.loop import Trainer
 from kompakt_training.losses import LOSSES
 from kompakt_training.settings import ExportSettings
+from kompakt_training.trainer import Trainer
 from tests.training.helpers import FINE_STEP, TINY, digit_set, digits, tiny_settings
 
 EXPORT = ExportSettings(name="digits", step_scale=FINE_STEP)

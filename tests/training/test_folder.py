@@ -129,13 +129,15 @@ def test_tiles_beyond_the_limit_are_drawn_the_same_each_time(tmp_path, monkeypat
     assert again.sha256 == images.sha256
 
 
-def test_no_more_tiles_are_cut_than_the_memory_allowed_holds(tmp_path, monkeypatch):
-    monkeypatch.setattr("kompakt_training.folder.MAX_FOLDER_BYTES", 20_000)
+def test_no_more_tiles_are_cut_than_the_memory_allowed_holds(tmp_path):
     write_pngs(tmp_path, flat(20, 32, 32))
 
-    images = load_dataset(f"folder:{tmp_path}", crop=8)
+    images = load_dataset(f"folder:{tmp_path}", crop=8, memory_gib=20_000 / 2**30)
+    whole = load_dataset(f"folder:{tmp_path}", crop=8)
 
     assert 15_000 < sum(part.nbytes for part in parts_of(images)) <= 20_000
+    assert images.num_train_tiles + images.num_left_out == whole.num_train_tiles == 18 * 16
+    assert whole.num_left_out == 0
 
 
 def test_images_smaller_than_the_crop_are_counted(tmp_path):
@@ -168,12 +170,14 @@ def test_images_too_small_for_any_model_are_refused(tmp_path):
         load_dataset(f"folder:{tmp_path}")
 
 
-def test_a_folder_beyond_the_memory_allowed_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("kompakt_training.folder.MAX_FOLDER_BYTES", 1000)
+def test_whole_images_beyond_the_memory_allowed_are_refused(tmp_path):
     write_pngs(tmp_path, digits(20))
 
-    with pytest.raises(TrainingError, match="take over 1000 bytes"):
-        load_dataset(f"folder:{tmp_path}")
+    with pytest.raises(
+        TrainingError,
+        match=r"take 1\.19e-06 GiB of memory, more than 9.99e-07: allow it \(--image-memory GIB\)",
+    ):
+        load_dataset(f"folder:{tmp_path}", memory_gib=1e-6)
 
 
 @pytest.mark.parametrize("crop", [None, 4])

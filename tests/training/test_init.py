@@ -6,9 +6,10 @@ import torch
 from kompakt_codec.checkpoint import Checkpoint
 from kompakt_training import cli, loop
 from kompakt_training.errors import TrainingError
-from kompakt_training.loop import Trainer, fit, open_trainer
+from kompakt_training.loop import fit, open_trainer
 from kompakt_training.settings import Settings
 from kompakt_training.state import load_state, weights_hash
+from kompakt_training.trainer import Trainer
 from tests.training.helpers import FAST, TINY, digit_set, digits, write_pngs
 
 CPU = torch.device("cpu")

@@ -4,11 +4,13 @@ import pytest
 import torch
 
 from kompakt_training.errors import TrainingError
-from kompakt_training.loop import Trainer, fit, one_cycle, open_trainer
+from kompakt_training.loop import fit, open_trainer
 from kompakt_training.losses import LOSSES
 from kompakt_training.quantiser import rounded_mse
 from kompakt_training.recipes import RECIPES
+from kompakt_training.schedule import one_cycle
 from kompakt_training.state import load_state
+from kompakt_training.trainer import Trainer
 from tests.training.helpers import digit_set, tiny_settings
 
 CPU = torch.device("cpu")

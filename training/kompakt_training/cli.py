@@ -7,15 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from kompakt_codec.allocator import keep_large_blocks
 from kompakt_codec.models import ImageSpec
 from kompakt_training.data import DATASETS, FOLDER_PREFIX, dataset_name, is_dataset, load_dataset
-from kompakt_training.evaluation import Result
+from kompakt_training.folder import DEFAULT_MEMORY_GIB
 from kompakt_training.imageset import ImageSet
 from kompakt_training.losses import CONDITIONAL
-from kompakt_training.progress import say
+from kompakt_training.processes import launched_rank
+from kompakt_training.progress import results_table, say
 from kompakt_training.published import DATA_DIR_VARIABLE
 from kompakt_training.recipes import RECIPES
 from kompakt_training.run import Run, execute, pick_device
@@ -46,6 +46,7 @@ _CONFIG_FLAGS = {
 }
 _MAX_CONTEXT_SIDE = 32
 _MIN_HYPERPRIOR_SIDE = 8
+_LEAST_MEMORY_GIB = 0.1
 _DESCRIPTION = "Train a codec on your images and export its checkpoint."
 _RESUME_HINT = "give the same command again to go on after the last whole epoch"
 
@@ -57,7 +58,9 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="kompakt train", description=_DESCRIPTION)
+    rank = launched_rank()
+    prog = f"kompakt train, process {rank}" if rank else "kompakt train"
+    parser = Parser(prog=prog, description=_DESCRIPTION)
     add = parser.add_argument
     add("--model", choices=tuple(RECIPES), help="the architecture (default: by the images' size)")
     add("--dataset", required=True, type=_dataset, metavar="|".join(DATASETS), help="the images")
@@ -72,6 +75,13 @@ def _parser() -> Parser:
         type=int,
         metavar="N",
         help="cut a folder's images into tiles of NxN pixels (default: only where sizes differ)",
+    )
+    add(
+        "--image-memory",
+        type=float,
+        metavar="GIB",
+        help="the most that a folder's images may take in memory, in each process (default: 2); "
+        "photographs that hold more tiles give a part of them",
     )
     add("--licence", metavar="TEXT", help="what a folder's images are under, for the checkpoint")
     add("--out", type=Path, metavar="RUN_DIR", help="the run's folder (default: runs/NAME)")
@@ -131,8 +141,14 @@ def _train(parser: Parser, args: argparse.Namespace) -> None:
         _export_settings(parser, args, args.model)
     device = pick_device(args.device)
     keep_large_blocks()
-    console = Console()
-    images = load_dataset(args.dataset, args.data_dir, licence=args.licence, crop=args.crop)
+    console = Console(quiet=launched_rank() > 0)
+    images = load_dataset(
+        args.dataset,
+        args.data_dir,
+        licence=args.licence,
+        crop=args.crop,
+        memory_gib=args.image_memory or DEFAULT_MEMORY_GIB,
+    )
     if images.crop and args.crop is None:
         say(console, _cut_line(images.crop))
     run = _run(parser, args, images)
@@ -140,7 +156,9 @@ def _train(parser: Parser, args: argparse.Namespace) -> None:
         say(console, f"{run.checkpoint_path} is finished; start again with --no-resume")
         return
     results = execute(run, device=device, resume=args.resume, console=console)
-    console.print(_table(results))
+    if not results:
+        return
+    console.print(results_table(results))
     say(console, f"wrote {run.checkpoint_path}, and what it is worth: {run.report_path}")
     say(console, f"serve it with: {shlex.join(['kompakt', 'serve', '--models', str(run.out)])}")
 
@@ -165,6 +183,7 @@ def _run(parser: Parser, args: argparse.Namespace, images: ImageSet) -> Run:
             export,
             dataset=images.name,
             crop=images.crop,
+            memory_gib=args.image_memory,
             licence=args.licence,
             init=args.init and args.init.resolve().name,
         ),
@@ -178,6 +197,10 @@ def _refuse_foreign_flags(parser: Parser, args: argparse.Namespace) -> None:
         parser.error("--data-dir is for the published sets: a folder's path stands in --dataset")
     if args.licence and not is_folder:
         parser.error("--licence is for folder: datasets, the published sets have theirs")
+    if args.image_memory is not None and not is_folder:
+        parser.error("--image-memory is for folder: datasets, the published sets are small")
+    if args.image_memory is not None and not args.image_memory >= _LEAST_MEMORY_GIB:
+        parser.error(f"--image-memory must be at least {_LEAST_MEMORY_GIB} GiB")
     if args.crop is not None and not is_folder:
         parser.error("--crop is for folder: datasets, the published sets' images stay whole")
     if args.crop is not None and not MIN_SIDE <= args.crop <= MAX_SIDE:
@@ -216,17 +239,6 @@ def _export_settings(parser: Parser, args: argparse.Namespace, model: str) -> Ex
         return ExportSettings(name=name, step_scale=args.step_scale)
     except ValueError as exc:
         parser.error(str(exc))
-
-
-def _table(results: list[Result]) -> Table:
-    table = Table(title=f"{results[0].num_images} test images, one stream an image")
-    table.add_column("codec")
-    for heading in ("bytes/image", "bits/pixel", "MSE", "PSNR, dB"):
-        table.add_column(heading, justify="right")
-    for r in results:
-        figures = (f"{r.bytes_per_image:.2f}", f"{r.bits_per_pixel:.4f}", f"{r.mse:.5f}")
-        table.add_row(r.codec, *figures, f"{r.psnr_db:.2f}")
-    return table
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from kompakt_training.errors import TrainingError
-from kompakt_training.folder import load_folder
+from kompakt_training.folder import DEFAULT_MEMORY_GIB, load_folder
 from kompakt_training.imageset import ImageSet
 from kompakt_training.published import PUBLISHED, load_published
 
@@ -29,18 +29,20 @@ def load_dataset(
     *,
     licence: str | None = None,
     crop: int | None = None,
+    memory_gib: float = DEFAULT_MEMORY_GIB,
 ) -> ImageSet:
     """Load ``mnist``, ``fashion-mnist`` or ``folder:PATH``, split into its three parts.
 
-    ``data_dir`` says where the published sets lie, ``licence`` what a folder's images are under and
-    ``crop`` the side of the tiles that they are cut into. Raises TrainingError.
+    ``data_dir`` says where the published sets lie, ``licence`` what a folder's images are under,
+    ``crop`` the side of the tiles that they are cut into and ``memory_gib`` the most that they may
+    take. Raises TrainingError.
     """
     if not is_dataset(spec):
         raise TrainingError(f"unknown dataset {spec!r}; known: {', '.join(DATASETS)}")
     try:
         if spec.startswith(FOLDER_PREFIX):
             folder, name = _folder_path(spec), dataset_name(spec)
-            return load_folder(folder, name=name, licence=licence, crop=crop)
+            return load_folder(folder, name=name, licence=licence, crop=crop, memory_gib=memory_gib)
         return load_published(spec, data_dir)
     except ValueError as exc:
         raise TrainingError(f"{spec}: {exc}") from exc

@@ -23,17 +23,17 @@ from kompakt_codec.table_coder import TableEntropy
 from kompakt_training.errors import TrainingError
 from kompakt_training.evaluation import evaluate_codec
 from kompakt_training.imageset import Images, ImageSet, LabelNumbers, Labels
-from kompakt_training.loop import run_identity
 from kompakt_training.losses import CONDITIONAL
 from kompakt_training.quantiser import fit_step, symbols_of
 from kompakt_training.recipes import RECIPES
+from kompakt_training.requirements import run_identity
 from kompakt_training.settings import ExportSettings, Settings
 from kompakt_training.state import TrainingState
 
 _MAX_TABLE_SYMBOL = 1 << 14
 _MAX_SIDE_SYMBOL = 1 << 10
-_HYPER_SYMBOLS = 1 << 24
-"""So many show what a hyperprior's side information is; all would not fit into memory."""
+_ENOUGH_SYMBOLS = 1 << 24
+"""So many of a level show how often each is; those of all photographs would not fit into memory."""
 _SIDE_BATCH = 256
 _REFINEMENT_MARGIN = 2
 """How far beyond what rounding gave in training a symbol may be."""
@@ -107,13 +107,14 @@ def freeze(
 
     With ``labels`` (N,), the tables of a label are those of its own images.
     """
+    if model.any_size:
+        images = images[: _ENOUGH_SYMBOLS // math.prod(model.latent_shape_of(images.shape[1:3]))]
     pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
     if isinstance(model, ContextModel):
         reaches = [np.abs(symbols_of(model, pixels, q)).max() for q in range(model.levels)]
         bounds = [min(MAX_SYMBOL, int(reach) + _REFINEMENT_MARGIN) for reach in reaches]
         return ContextEntropy.freeze(model.prior, max_symbols=bounds)
     if isinstance(model, HyperpriorModel):
-        pixels = pixels[: _HYPER_SYMBOLS // math.prod(model.latent_shape_of(images.shape[1:3]))]
         symbols = (symbols_of(model, pixels, q) for q in range(model.levels))
         return _freeze_hyperprior(model, symbols)
     fit_step(model, pixels, step_scale)

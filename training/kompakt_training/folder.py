@@ -12,16 +12,19 @@ from kompakt_codec.errors import CodecError
 from kompakt_codec.images import DEFAULT_LIMITS, decode_image
 from kompakt_training.errors import TrainingError
 from kompakt_training.imageset import Images, ImageSet, Labels
-from kompakt_training.tiles import MAX_SIDE, Size, cut, default_side, share
+from kompakt_training.tiles import MAX_SIDE, Size, cut, default_side, num_held, share
 
 MIN_FOLDER_IMAGES = 20
-MAX_FOLDER_BYTES = 1 << 31
+DEFAULT_MEMORY_GIB = 2.0
+"""For the pixels of all parts."""
+MAX_FOLDER_BYTES = int(DEFAULT_MEMORY_GIB * 2**30)
 MAX_TRAIN_TILES = 60_000
 MAX_HELD_OUT_TILES = 5_000
 """In each of the validation and the test part."""
 
 _HELD_OUT = 0.05
 _SPLIT_SEED = 0
+_GIB = 1 << 30
 
 Indices = npt.NDArray[np.int64]
 
@@ -47,16 +50,33 @@ class _Survey:
     """Why the first of the other files is not an image."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """How many tiles to take of which images."""
+
+    indices: Indices
+    counts: Sequence[int]
+    tile: Size
+    num_left_out: int
+    """Tiles that the images hold beside those."""
+
+
 def load_folder(
-    path: Path, *, name: str, licence: str | None = None, crop: int | None = None
+    path: Path,
+    *,
+    name: str,
+    licence: str | None = None,
+    crop: int | None = None,
+    memory_gib: float = DEFAULT_MEMORY_GIB,
 ) -> ImageSet:
     """Load the images below ``path``: whole if they agree in size, else cut into tiles.
 
     With ``crop``, the side of the tiles, images of one size are cut too; without it the tiles are
     as ``default_side`` says. Images smaller than a tile are skipped and counted, and so are files
     that are not images. Grey becomes RGB where any image is RGB. The split, 90/5/5, is by image,
-    never by tile, and depends only on the names of the files, never on a run's seed. Raises
-    TrainingError; ValueError for images of a size that no model accepts.
+    never by tile, and depends only on the names of the files, never on a run's seed. Of images that
+    hold more tiles than ``memory_gib`` (at least 0.1), as many as fit are taken, drawn from all of
+    them. Raises TrainingError; ValueError for images of a size that no model accepts.
     """
     if not path.is_dir():
         raise TrainingError(f"{path} is not a folder")
@@ -68,20 +88,23 @@ def load_folder(
     if len(sources) < MIN_FOLDER_IMAGES:
         small = f"{num_small} smaller than {tile[0]}x{tile[1]}" if num_small else ""
         raise TrainingError(_too_few(path, len(sources), small, survey))
+    max_bytes = int(memory_gib * _GIB)
     if not side:
-        _refuse_too_much(path, sources)
-    (train, val, test), numbers = _load_parts(sources, tile, is_cut=side is not None)
+        _refuse_too_much(path, sources, max_bytes)
+    plan = _plan(sources, tile, max_bytes if side else None)
+    train, val, test = (_load(sources, part) for part in plan)
     return ImageSet(
         name=name,
         licence=licence or "not stated",
         train=train,
         val=val,
         test=test,
-        labels=_labels(sources, numbers),
+        labels=_labels(sources, plan),
         num_skipped=survey.num_skipped,
         crop=side,
         num_sources=len(sources),
         num_small=num_small,
+        num_left_out=plan[0].num_left_out * math.prod(plan[0].tile) // math.prod(tile),
     )
 
 
@@ -121,46 +144,47 @@ def _too_few(path: Path, count: int, small: str, survey: _Survey) -> str:
     return f"{path} holds {counted}: at least {MIN_FOLDER_IMAGES} are needed"
 
 
-def _refuse_too_much(path: Path, sources: Sequence[_Source]) -> None:
+def _refuse_too_much(path: Path, sources: Sequence[_Source], max_bytes: int) -> None:
     height, width = sources[0].size
-    if len(sources) * height * width * _channels(sources) > MAX_FOLDER_BYTES:
-        raise TrainingError(f"the images in {path} take over {MAX_FOLDER_BYTES} bytes")
+    needed = len(sources) * height * width * _channels(sources)
+    if needed > max_bytes:
+        raise TrainingError(
+            f"the images in {path} take {needed / _GIB:.3g} GiB of memory, more than "
+            f"{max_bytes / _GIB:.3g}: allow it (--image-memory GIB), have tiles cut out of them "
+            "(--crop N), or take fewer"
+        )
 
 
 def _channels(sources: Sequence[_Source]) -> int:
     return max(source.channels for source in sources)
 
 
-def _labels(sources: Sequence[_Source], numbers: Sequence[Indices]) -> Labels:
+def _labels(sources: Sequence[_Source], plan: Sequence[_Part]) -> Labels:
     """Each tile's class, where every image lies in a folder of its class."""
     names = sorted({source.label for source in sources})
     if len(names) < 2 or not names[0]:
         return Labels()
     classes = np.array([names.index(source.label) for source in sources], np.int64)
-    train, val, test = (classes[part] for part in numbers)
+    train, val, test = (classes[np.repeat(part.indices, part.counts)] for part in plan)
     return Labels(names=tuple(names), train=train, val=val, test=test)
 
 
-def _load_parts(
-    sources: Sequence[_Source], tile: Size, *, is_cut: bool
-) -> tuple[list[Images], list[Indices]]:
-    """The training, the validation and the test part, (N, *tile, channels) each.
-
-    And of each the indices (N,) of the sources that the tiles are of.
-    """
+def _plan(sources: Sequence[_Source], tile: Size, max_bytes: int | None) -> list[_Part]:
+    """What to take for training, validation and test; ``max_bytes`` if it is tiles, else all."""
     channels = _channels(sources)
     most = (MAX_TRAIN_TILES, MAX_HELD_OUT_TILES, MAX_HELD_OUT_TILES)
-    held = MAX_FOLDER_BYTES // (tile[0] * tile[1] * channels)
-    parts, numbers = [], []
+    plan = []
     for index, (part, count) in enumerate(zip(_split(len(sources)), most, strict=True)):
         sizes = [sources[i].size for i in part]
-        piece = _wide(sizes, tile) if is_cut and index == 0 else tile
-        pixels = math.prod(piece) // math.prod(tile)
-        limit = min(count, held * count // sum(most)) // pixels if is_cut else len(part)
+        piece, limit = tile, len(part)
+        if max_bytes is not None:
+            piece = _wide(sizes, tile) if index == 0 else tile
+            held = max_bytes // (math.prod(tile) * channels)
+            limit = min(count, held * count // sum(most)) * math.prod(tile) // math.prod(piece)
         counts = share(sizes, piece, limit=limit)
-        parts.append(_load(sources, part, counts, piece, channels))
-        numbers.append(np.repeat(part, counts))
-    return parts, numbers
+        left_out = sum(num_held(size, piece) for size in sizes) - sum(counts)
+        plan.append(_Part(indices=part, counts=counts, tile=piece, num_left_out=left_out))
+    return plan
 
 
 def _wide(sizes: Sequence[Size], tile: Size) -> Size:
@@ -173,21 +197,16 @@ def _wide(sizes: Sequence[Size], tile: Size) -> Size:
     return (2 * tile[0], 2 * tile[1]) if is_large else tile
 
 
-def _load(
-    sources: Sequence[_Source],
-    part: Indices,
-    counts: Sequence[int],
-    tile: Size,
-    channels: int,
-) -> Images:
-    """So many tiles of each of a part's images, which are read one at a time."""
-    tiles = np.empty((sum(counts), *tile, channels), np.uint8)
+def _load(sources: Sequence[_Source], part: _Part) -> Images:
+    """The tiles of a part's images (N, *tile, channels), which are read one at a time."""
+    tiles = np.empty((sum(part.counts), *part.tile, _channels(sources)), np.uint8)
     end = 0
-    for index, count in zip(part.tolist(), counts, strict=True):
+    for index, count in zip(part.indices.tolist(), part.counts, strict=True):
         if count:
             image = _read(sources[index].file)
             # Grey is broadcast over the three channels where the set is RGB.
-            tiles[end : end + count] = cut(image, tile, count=count, seed=[_SPLIT_SEED, index])
+            chosen = cut(image, part.tile, count=count, seed=[_SPLIT_SEED, index])
+            tiles[end : end + count] = chosen
             end += count
     return tiles
 

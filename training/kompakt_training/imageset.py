@@ -55,6 +55,8 @@ class ImageSet:
     """Images that the tiles were cut from."""
     num_small: int = 0
     """Images of a folder left out as smaller than a tile."""
+    num_left_out: int = 0
+    """Tiles to train on that the images hold beyond those taken."""
 
     def __post_init__(self) -> None:
         _ = self.spec
@@ -65,11 +67,22 @@ class ImageSet:
         height, width, channels = self.val.shape[1:]
         return ImageSpec(height=height, width=width, channels=channels)
 
-    @cached_property
+    @property
+    def num_train_tiles(self) -> int:
+        """How many ``train_tiles`` there are."""
+        rows, columns = self._train_grid
+        return len(self.train) * rows * columns
+
+    @property
+    def _train_grid(self) -> tuple[int, int]:
+        height, width = self.val.shape[1:3]
+        return self.train.shape[1] // height, self.train.shape[2] // width
+
+    @property
     def train_tiles(self) -> Images:
-        """``train`` in pieces of the others' size."""
+        """``train`` in pieces of the others' size: a copy, if they are smaller."""
         height, width, channels = self.val.shape[1:]
-        rows, columns = self.train.shape[1] // height, self.train.shape[2] // width
+        rows, columns = self._train_grid
         grid = self.train.reshape(-1, rows, height, columns, width, channels)
         return grid.swapaxes(2, 3).reshape(-1, height, width, channels)
 
@@ -79,5 +92,5 @@ class ImageSet:
         digest = hashlib.sha256()
         for part in (self.train, self.val, self.test):
             digest.update(repr(part.shape).encode())
-            digest.update(part.tobytes())
+            digest.update(np.ascontiguousarray(part).reshape(-1).data)
         return digest.hexdigest()

@@ -1,10 +1,13 @@
-"""What a person sees of a training: how long it takes, a line an epoch, on a terminal a bar."""
+"""What a person sees of a training: how long it takes, a line an epoch, on a terminal a bar.
+
+Bits per pixel are the training's estimates, as "bpp est." says.
+"""
 
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-import torch
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -14,14 +17,16 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
-from kompakt_training.state import TrainingState
+from kompakt_codec.metrics import psnr_db
+from kompakt_training.evaluation import Result
+from kompakt_training.state import HistoryRow, TrainingState
+from kompakt_training.steps import Step, StepRow
 
 WARM_UP_STEPS = 5
 """The first steps of a run, which take longer than the others."""
 TIMED_STEPS = 30
-
-_STEPS_PER_REFRESH = 10
 
 
 def say(console: Console, text: str) -> None:
@@ -44,10 +49,17 @@ class TrainingProgress:
     """A context manager whose methods are the callbacks of ``fit``."""
 
     def __init__(
-        self, console: Console, *, num_epochs: int, steps_per_epoch: int, epochs_done: int
+        self,
+        console: Console,
+        *,
+        num_epochs: int,
+        steps_per_epoch: int,
+        epochs_done: int,
+        pixels: int,
     ) -> None:
+        """``pixels`` of an image that the model is trained on."""
+        self._pixels = pixels
         self._num_epochs = num_epochs
-        self._steps_per_epoch = steps_per_epoch
         self._steps_done = epochs_done * steps_per_epoch
         self._num_steps = num_epochs * steps_per_epoch
         self._steps_run = 0
@@ -56,7 +68,7 @@ class TrainingProgress:
             TextColumn(f"epoch {{task.fields[epoch]}}/{num_epochs}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]}"),
+            TextColumn("{task.fields[figures]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
@@ -69,7 +81,7 @@ class TrainingProgress:
             total=self._num_steps,
             completed=self._steps_done,
             epoch=epochs_done + 1,
-            loss="…",
+            figures="loss …",
         )
 
     def __enter__(self) -> Self:
@@ -84,24 +96,13 @@ class TrainingProgress:
     ) -> None:
         self._bar.stop()
 
-    def on_step(self, loss: torch.Tensor) -> None:
-        """Move the bar, and once it can be told, say how long the run will take."""
+    def on_step(self, step: Step) -> None:
+        """Count a step, and once it can be told, say how long the run will take."""
         self._steps_done += 1
-        self._time(loss)
-        if self._bar.disable or self._steps_done % _STEPS_PER_REFRESH:
-            return  # reading the loss would wait for the device
-        self._bar.update(
-            self._task,
-            completed=self._steps_done,
-            epoch=1 + (self._steps_done - 1) // self._steps_per_epoch,
-            loss=f"{loss.item():.4g}",
-        )
-
-    def _time(self, loss: torch.Tensor) -> None:
         self._steps_run += 1
         if self._steps_run not in (WARM_UP_STEPS, WARM_UP_STEPS + TIMED_STEPS):
             return
-        loss.item()  # wait for the device
+        step.loss.total.item()  # wait for the device
         now = time.monotonic()
         if self._steps_run == WARM_UP_STEPS:
             self._timed_from = now
@@ -109,12 +110,46 @@ class TrainingProgress:
         seconds = (now - self._timed_from) / TIMED_STEPS * (self._num_steps - self._steps_done)
         say(self._bar.console, f"training will take {duration(seconds)} on this machine")
 
+    def on_row(self, row: StepRow) -> None:
+        """Move the bar, with the figures of the last steps."""
+        self._bar.update(
+            self._task, completed=self._steps_done, epoch=row["epoch"], figures=live_figures(row)
+        )
+
     def on_epoch(self, state: TrainingState) -> None:
         """Print the epoch's line."""
         row = state.history[-1]
         say(
             self._bar.console,
-            f"epoch {state.epoch}/{self._num_epochs}  loss {row['train_loss']:.4g}  "
+            f"epoch {state.epoch}/{self._num_epochs}  loss {row['train_loss']:.4g}"
+            f"{self._rate_and_distortion(row)}  "
             f"validation {row['val_loss']:.4g}, MSE {row['val_mse']:.5f} "
             f"({row['val_psnr_db']:.2f} dB)  {row['seconds']:.0f} s",
         )
+
+    def _rate_and_distortion(self, row: HistoryRow) -> str:
+        if "train_bits" not in row:
+            return ""
+        rate = row["train_bits"] / self._pixels
+        return f" ({rate:.3f} bpp est., {psnr_db(row['train_mse']):.2f} dB)"
+
+
+def live_figures(row: StepRow) -> str:
+    """A row of the steps' log as the bar shows it."""
+    words = [f"loss {row['loss']:.4g}"]
+    if "bits_per_pixel" in row:
+        words += [f"{row['bits_per_pixel']:.3f} bpp est.", f"{row['psnr_db']:.2f} dB"]
+    pace = row["images_per_second"]
+    return "  ".join([*words, f"{pace:.{0 if pace >= 10 else 1}f} images/s"])
+
+
+def results_table(results: Sequence[Result]) -> Table:
+    """What a codec and others came to on the test images."""
+    table = Table(title=f"{results[0].num_images} test images, one stream an image")
+    table.add_column("codec")
+    for heading in ("bytes/image", "bits/pixel", "MSE", "PSNR, dB"):
+        table.add_column(heading, justify="right")
+    for r in results:
+        figures = (f"{r.bytes_per_image:.2f}", f"{r.bits_per_pixel:.4f}", f"{r.mse:.5f}")
+        table.add_row(r.codec, *figures, f"{r.psnr_db:.2f}")
+    return table

@@ -15,7 +15,7 @@ def unit_batches(pixels: torch.Tensor) -> Iterator[torch.Tensor]:
     """Batches of float32 images in [0, 1] from uint8 (N, channels, height, width)."""
     size = max(1, _PIXELS_PER_BATCH // (pixels.shape[2] * pixels.shape[3]))
     for start in range(0, len(pixels), size):
-        yield to_unit(pixels[start : start + size])
+        yield to_unit(pixels[start : start + size].contiguous())
 
 
 def to_unit(pixels: torch.Tensor) -> torch.Tensor:

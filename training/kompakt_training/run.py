@@ -17,14 +17,19 @@ from kompakt_training.evaluation import Result, evaluate, write_results
 from kompakt_training.export import export_checkpoint
 from kompakt_training.html_report import REPORT_PAGE, write_html_report
 from kompakt_training.imageset import Images, ImageSet
-from kompakt_training.loop import Trainer, fit, open_trainer, run_identity
+from kompakt_training.loop import fit, open_trainer
 from kompakt_training.plots import plot_history, plot_images
+from kompakt_training.processes import Processes, joined, local_rank
 from kompakt_training.progress import TrainingProgress, say
+from kompakt_training.requirements import run_identity
 from kompakt_training.settings import ExportSettings, Settings
 from kompakt_training.state import STATE_FILE, TrainingState
+from kompakt_training.steps import Step, StepLog
 from kompakt_training.tables import write_csv
+from kompakt_training.trainer import Trainer
 
 HISTORY_FILE = "history.csv"
+STEPS_FILE = "steps.csv"
 RESULTS_FILE = "results.csv"
 LOSSES_FILE = "loss_curves.png"
 PICTURES_FILE = "reconstructions.png"
@@ -68,29 +73,50 @@ class Run:
 def execute(run: Run, *, device: torch.device, resume: bool, console: Console) -> list[Result]:
     """Train what is left to train, then export and evaluate; the figures on the test part.
 
-    Nothing is left of an earlier run if ``resume`` is false. Raises TrainingError.
+    Nothing is left of an earlier run if ``resume`` is false. Of several processes all train, and
+    the first one writes and does the rest: there are no figures for the others. Raises
+    TrainingError.
     """
-    run.out.mkdir(parents=True, exist_ok=True)
     state_path = run.out / STATE_FILE
-    if not resume:
-        state_path.unlink(missing_ok=True)
-        run.checkpoint_path.unlink(missing_ok=True)
-    trainer = open_trainer(
-        run.settings, run.images, path=state_path, resume=resume, device=device, init=run.init
-    )
-    _introduce(run, trainer, console)
-    _train(run, trainer, state_path, console)
+    with joined(device) as processes:
+        if processes.is_first:
+            _prepare(run, resume=resume)
+        trainer = open_trainer(
+            run.settings,
+            run.images,
+            path=state_path,
+            resume=resume,
+            device=device,
+            init=run.init,
+            processes=processes,
+        )
+        _introduce(run, trainer, console)
+        _train(run, trainer, state_path, console)
+    if not processes.is_first:
+        return []
     say(console, "freezing the tables and measuring on the test images …")
-    return _finish(run, trainer.state, machine=_machine(device), console=console)
+    machine = _machine(device, processes)
+    return _finish(run, trainer.state, machine=machine, console=console)
 
 
 def pick_device(name: str) -> torch.device:
-    """``cpu``, ``cuda``, or ``auto`` for CUDA where there is one. Raises TrainingError."""
+    """``cpu``, ``cuda``, or ``auto`` for CUDA where there is one: to each process its own.
+
+    Raises TrainingError.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
+    if name == "cpu":
+        return torch.device(name)
+    index, count = local_rank(), torch.cuda.device_count()
+    if not count:
         raise TrainingError("no CUDA device: use --device auto or --device cpu")
-    return torch.device(name)
+    if index >= count:
+        raise TrainingError(
+            f"more processes than the {count} CUDA devices: use --nproc-per-node {count}, "
+            "or --device cpu"
+        )
+    return torch.device(name, index)
 
 
 def pick_pictures(images: Images) -> npt.NDArray[np.int64]:
@@ -99,23 +125,44 @@ def pick_pictures(images: Images) -> npt.NDArray[np.int64]:
     return np.random.default_rng(_PICTURE_SEED).choice(len(images), count, replace=False)
 
 
+def _prepare(run: Run, *, resume: bool) -> None:
+    run.out.mkdir(parents=True, exist_ok=True)
+    if not resume:
+        (run.out / STATE_FILE).unlink(missing_ok=True)
+        run.checkpoint_path.unlink(missing_ok=True)
+
+
 def _introduce(run: Run, trainer: Trainer, console: Console) -> None:
     images = run.images
     cut = f"{images.num_sources} images cut into tiles: " if images.crop else ""
+    left = f", {images.num_left_out} more left out" if images.num_left_out else ""
     small = f", {images.num_small} smaller images skipped" if images.num_small else ""
     skipped = f", {images.num_skipped} other files skipped" if images.num_skipped else ""
     say(
         console,
-        f"{images.name}: {cut}{len(images.train_tiles)} {'' if cut else 'images '}to train on, "
-        f"{len(images.val)} to validate, {len(images.test)} to test, {images.spec}{small}{skipped}",
+        f"{images.name}: {cut}{images.num_train_tiles} {'' if cut else 'images '}to train on{left}"
+        f", {len(images.val)} to validate, {len(images.test)} to test, {images.spec}"
+        f"{small}{skipped}",
     )
     num_parameters = sum(p.numel() for p in trainer.model.parameters())
-    say(console, f"{run.settings.model}: {num_parameters} parameters, on {trainer.device.type}")
+    count = trainer.processes.count
+    among = f" in {count} processes, {trainer.batch_size // count} images a step each"
+    say(
+        console,
+        f"{run.settings.model}: {num_parameters} parameters, on {trainer.device.type}"
+        f"{among if count > 1 else ''}",
+    )
     if 0 < trainer.state.epoch < run.settings.epochs:
         say(console, f"going on after epoch {trainer.state.epoch} of {run.settings.epochs}")
 
 
 def _train(run: Run, trainer: Trainer, state_path: Path, console: Console) -> None:
+    pixels = run.images.spec.height * run.images.spec.width
+
+    def on_step(step: Step) -> None:
+        log.on_step(step)
+        progress.on_step(step)
+
     def on_epoch(state: TrainingState) -> None:
         write_csv(run.out / HISTORY_FILE, state.history)
         progress.on_epoch(state)
@@ -125,8 +172,16 @@ def _train(run: Run, trainer: Trainer, state_path: Path, console: Console) -> No
         num_epochs=run.settings.epochs,
         steps_per_epoch=trainer.steps_per_epoch,
         epochs_done=trainer.state.epoch,
+        pixels=pixels,
     ) as progress:
-        fit(trainer, path=state_path, on_step=progress.on_step, on_epoch=on_epoch)
+        log = StepLog(
+            run.out / STEPS_FILE,
+            pixels=pixels,
+            batch_size=trainer.batch_size,
+            epochs_done=trainer.state.epoch,
+            on_row=progress.on_row,
+        )
+        fit(trainer, path=state_path, on_step=on_step, on_epoch=on_epoch)
 
 
 def _finish(run: Run, state: TrainingState, *, machine: str, console: Console) -> list[Result]:
@@ -172,5 +227,6 @@ def _plot_pictures(path: Path, codec: Codec, images: Images, result: Result) -> 
     plot_images(path, {"original": originals, "decoded": np.stack(decoded)}, title=title)
 
 
-def _machine(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+def _machine(device: torch.device, processes: Processes) -> str:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return name if processes.count == 1 else f"{name}, {processes.count} processes"

@@ -121,6 +121,7 @@ def command_line(
     *,
     dataset: str,
     crop: int | None = None,
+    memory_gib: float | None = None,
     licence: str | None = None,
     init: str | None = None,
 ) -> str:
@@ -131,6 +132,8 @@ def command_line(
     words = ["kompakt", "train", "--model", settings.model, "--dataset", dataset]
     if crop is not None:
         words += ["--crop", str(crop)]
+    if memory_gib is not None:
+        words += ["--image-memory", f"{memory_gib:g}"]
     defaults = Settings.from_recipe(settings.model).flat()
     for key, value in settings.flat().items():
         if key not in ("mirror", "init") and value != defaults[key]:

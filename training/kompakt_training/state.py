@@ -86,8 +86,13 @@ def load_state(path: Path) -> TrainingState:
 
 def weights_hash(state: TrainingState) -> str:
     """SHA-256 of the best weights, hexadecimal."""
+    return hash_tensors(state.best_weights)
+
+
+def hash_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of tensors and their names, hexadecimal."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(state.best_weights.items()):
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tuple(tensor.shape)}\0".encode())
         digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
     return digest.hexdigest()

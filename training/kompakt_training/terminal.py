@@ -43,5 +43,5 @@ def run_command(
 
 
 def _fail(parser: Parser, message: str, status: int) -> int:
-    print(f"{parser.prog}: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{parser.prog}: {' '.join(message.split())}\n", end="", file=sys.stderr)
     return status

@@ -28,13 +28,18 @@ def default_side(sizes: Collection[Size]) -> int:
     return min(_LARGEST_DEFAULT_SIDE, shortest // _MULTIPLE * _MULTIPLE)
 
 
+def num_held(size: Size, tile: Size) -> int:
+    """How many tiles an image of this size holds."""
+    return (size[0] // tile[0]) * (size[1] // tile[1])
+
+
 def share(sizes: Sequence[Size], tile: Size, *, limit: int) -> list[int]:
     """How many tiles to take of each image, at most ``limit`` in all.
 
     No image gives more than it holds or than 256. Beyond the limit, images that hold many give
     fewer; if there are more images than tiles to take, the first ones give one each.
     """
-    held = np.array([(height // tile[0]) * (width // tile[1]) for height, width in sizes])
+    held = np.array([num_held(size, tile) for size in sizes])
     for most in range(MAX_TILES_AN_IMAGE, 0, -1):
         counts = np.minimum(held, most)
         if counts.sum() <= limit:
