@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from kompakt.v1 import compression_pb2 as pb
+from kompakt_codec.allocator import return_free_blocks
 from kompakt_codec.codec import Codec
 from kompakt_codec.entropy import Symbols
 from kompakt_codec.errors import CodecError
@@ -24,6 +25,9 @@ from kompakt_service.store import LoadedModel
 
 _PART_BYTES = 1 << 24
 """Of pixels: a request is worked on in parts of little more."""
+
+_MANY_PIXELS = 1 << 24
+"""What it took to receive and read so many is given back before they are compressed."""
 
 _Read = tuple[Pixels, bool, bytes]
 """An image's pixels, whether they were fitted, and its metadata's envelope."""
@@ -154,6 +158,8 @@ class Compressor:
     ) -> Sequence[tuple[Contest, int]]:
         """The part of the work that is shared with other calls."""
         pixels = sum(image.shape[0] * image.shape[1] for image in images)
+        if pixels >= _MANY_PIXELS:
+            return_free_blocks()
         job = Job(
             call,
             series,

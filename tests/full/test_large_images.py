@@ -12,6 +12,7 @@ import pytest
 from sklearn.datasets import load_sample_images
 
 from kompakt_client import Client
+from kompakt_codec.images import FileFormat, encode_image
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(1800)]
 
@@ -25,6 +26,7 @@ def server() -> Iterator[tuple[subprocess.Popen[str], str]]:
     command = [str(Path(sys.executable).parent / "kompakt"), "serve", "--host", "127.0.0.1"]
     command += ["--port", "0", "--metrics-port", "0", "--log-format", "json"]
     command += ["--max-message-bytes", str(256 << 20), "--max-image-pixels", str(SIDE * SIDE)]
+    command += ["--max-image-bytes", str(256 << 20)]
     process = subprocess.Popen(
         [*command, "--default-model", "photos"], stderr=subprocess.PIPE, text=True
     )
@@ -51,8 +53,9 @@ def test_a_large_image_takes_less_than_two_gibibytes(server, fallback):
     photo = load_sample_images().images[0]
     repeats = (-(-SIDE // photo.shape[0]), -(-SIDE // photo.shape[1]), 1)
     image = np.tile(photo, repeats)[:SIDE, :SIDE]
+    file = encode_image(image, FileFormat.PNG)
     with Client(address, timeout=900, max_message_bytes=256 << 20) as client:
-        made = client.compress(image, fallback=fallback)
+        made = client.compress(file, fallback=fallback)
         after_compress = peak(process)
         decoded = client.decompress(made).to_numpy()
 
