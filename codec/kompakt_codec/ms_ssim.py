@@ -2,8 +2,7 @@
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from kompakt_codec.images import Pixels
 
@@ -47,7 +46,7 @@ def _similarity(x: Tensor, y: Tensor, *, with_luminance: bool) -> Tensor:
     mean_x, mean_y, squares, products = _blur(torch.stack([x, y, x * x + y * y, x * y]))
     mean_squares = mean_x * mean_x + mean_y * mean_y
     mean_products = mean_x * mean_y
-    structure = (2 * (products - mean_products) + _C2) / (squares - mean_squares + _C2)
+    structure: Tensor = (2 * (products - mean_products) + _C2) / (squares - mean_squares + _C2)
     if with_luminance:
         structure = structure * (2 * mean_products + _C1) / (mean_squares + _C1)
     return structure.mean((1, 2))
@@ -71,4 +70,5 @@ def _blur(images: Tensor) -> Tensor:
 
 
 def _halve(x: Tensor) -> Tensor:
-    return F.avg_pool2d(x, 2, ceil_mode=True)
+    halved: Tensor = nn.functional.avg_pool2d(x, 2, ceil_mode=True)
+    return halved
