@@ -77,6 +77,13 @@ def _add_arguments(parser: Parser) -> None:
         metavar="embedded|file",
         help="the models' frames (default: embedded)",
     )
+    add(
+        "--baselines",
+        type=_baselines,
+        default=tuple(BASELINES),
+        metavar="NAME,…",
+        help=f"measure only some of the classical codecs: {','.join(BASELINES)}",
+    )
     add("--crop", type=_side, metavar="N", help="cut a folder's images into tiles of NxN pixels")
     add(
         "--data-dir",
@@ -104,6 +111,16 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
     return value
+
+
+def _baselines(text: str) -> Sequence[str]:
+    names = [name for name in text.split(",") if name]
+    for name in names:
+        if name not in BASELINES:
+            raise argparse.ArgumentTypeError(
+                f"no codec {name!r}: choose from {','.join(BASELINES)}"
+            )
+    return [name for name in BASELINES if name in names]
 
 
 def _side(text: str) -> int:
@@ -140,7 +157,7 @@ def _measure(
     args: argparse.Namespace, data: BenchImages, models: Sequence[BenchModel], console: Console
 ) -> Bench:
     points = _measure_models(models, data.images, args.profile, console)
-    points += _measure_baselines(data.images, console)
+    points += _measure_baselines(args.baselines, data.images, console)
     published = published_points(args.published) if args.published else []
     memory = {} if args.no_timings else _measure_memory(points, models, data.images, console)
     return Bench(
@@ -191,12 +208,15 @@ def _measure_models(
     return points
 
 
-def _measure_baselines(images: Sequence[Pixels], console: Console) -> list[BenchPoint]:
+def _measure_baselines(
+    names: Sequence[str], images: Sequence[Pixels], console: Console
+) -> list[BenchPoint]:
     points = []
     side = max(max(image.shape[:2]) for image in images)
-    for name, baseline in BASELINES.items():
-        if side > baseline.max_side:
-            say(console, f"left out: {name} holds at most {baseline.max_side} pixels a side")
+    for name in names:
+        if side > BASELINES[name].max_side:
+            most = BASELINES[name].max_side
+            say(console, f"left out: {name} holds at most {most} pixels a side")
             continue
         try:
             coders = list(baseline_coders(name, images[0].shape[2]))

@@ -42,6 +42,11 @@ class BenchPoint(Point):
     """Of height times width, by the same clock."""
     decode_megapixels_per_s: float | None
 
+    @property
+    def variant(self) -> str:
+        """What a setting says beside its quality or level, such as "4:2:0 progressive"."""
+        return self.setting.partition(" ")[2]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coder:

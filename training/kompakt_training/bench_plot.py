@@ -37,7 +37,7 @@ _Curve = Sequence[BenchPoint]
 def plot_rate_distortion(
     points: Sequence[BenchPoint], published: Sequence[PublishedPoint] = (), *, title: str
 ) -> bytes:
-    """A PNG of PSNR over bytes an image, log scale: each codec's best settings, models bold.
+    """A PNG of PSNR over bytes an image, log scale: each variant's best settings, models bold.
 
     Lossless codecs, whose PSNR is infinite, are upright lines. Beside published figures, which are
     means of each image's PSNR, those are shown of all. The same points give the same file.
@@ -48,7 +48,7 @@ def plot_rate_distortion(
     chart.draw_models([_of(name, points) for name in _names(points) if name not in BASELINES])
     baselines = [name for name in _names(points) if name in BASELINES]
     lossy = [name for name in baselines if isinstance(BASELINES[name], LossyBaseline)]
-    chart.draw_lossy([_of(name, points) for name in lossy])
+    chart.draw_lossy([_variants(name, points) for name in lossy])
     pixels_per_image = 8 * points[0].bytes_per_image / points[0].bits_per_pixel
     chart.draw_published(published, pixels_per_image)
     _draw_lossless(chart.axes, [_of(name, points)[0] for name in baselines if name not in lossy])
@@ -66,6 +66,12 @@ def _of(name: str, points: Sequence[BenchPoint]) -> _Curve:
     return front(point for point in points if point.codec == name)
 
 
+def _variants(name: str, points: Sequence[BenchPoint]) -> list[_Curve]:
+    own = [point for point in points if point.codec == name]
+    variants = dict.fromkeys(point.variant for point in own)
+    return [front(point for point in own if point.variant == variant) for variant in variants]
+
+
 @dataclass(frozen=True, slots=True)
 class _Chart:
     axes: Axes
@@ -75,12 +81,23 @@ class _Chart:
     def draw_models(self, curves: Sequence[_Curve]) -> None:
         for index, curve in enumerate(curves):
             colour = _MODEL_COLOURS[index % len(_MODEL_COLOURS)]
-            self._draw(curve, color=colour, marker="o", linewidth=3, markersize=6, zorder=3)
+            self._draw(
+                curve,
+                label=curve[0].codec,
+                color=colour,
+                marker="o",
+                linewidth=3,
+                markersize=6,
+                zorder=3,
+            )
 
-    def draw_lossy(self, curves: Sequence[_Curve]) -> None:
-        for index, curve in enumerate(curves):
+    def draw_lossy(self, codecs: Sequence[Sequence[_Curve]]) -> None:
+        for index, curves in enumerate(codecs):
             colour, dashes = _BASELINE_STYLES[index % len(_BASELINE_STYLES)]
-            self._draw(curve, color=colour, marker=".", linestyle=dashes, linewidth=1)
+            for number, curve in enumerate(curves):
+                label = None if number else curve[0].codec
+                style = {"color": colour, "marker": ".", "linestyle": dashes, "linewidth": 1}
+                self._draw(curve, label=label, **style)
 
     def draw_published(self, points: Sequence[PublishedPoint], pixels_per_image: float) -> None:
         for index, name in enumerate(_names(points)):
@@ -111,14 +128,14 @@ class _Chart:
         top.set_xlabel("bits a pixel")
         for axis in (axes.xaxis, top.xaxis):
             axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.6g}"))
+            axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.9g}"))
             axis.set_minor_formatter(NullFormatter())
 
     def _draw(self, curve: _Curve, **style: Any) -> None:
         psnrs = [p.psnr_mean_db if self.shows_mean else p.psnr_db for p in curve]
         finite = [pair for pair in zip(curve, psnrs, strict=True) if math.isfinite(pair[1])]
         sizes = [point.bytes_per_image for point, _ in finite]
-        self.axes.plot(sizes, [psnr for _, psnr in finite], label=curve[0].codec, **style)
+        self.axes.plot(sizes, [psnr for _, psnr in finite], **style)
 
 
 def _draw_lossless(axes: Axes, points: _Curve) -> None:
