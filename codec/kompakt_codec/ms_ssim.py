@@ -55,7 +55,7 @@ def _similarity(x: Tensor, y: Tensor, *, with_luminance: bool) -> Tensor:
 def _blur(images: Tensor) -> Tensor:
     """Gaussian means over each window within (..., h, w).
 
-    Eleven shifted sums each way: ten times as fast on a CPU as the convolution of single channels.
+    Eleven shifted sums each way, which are faster on a CPU than a convolution.
     """
     offsets = torch.arange(_WINDOW, dtype=torch.float64) - _WINDOW // 2
     gaussian = torch.exp(-0.5 * (offsets / _SIGMA) ** 2)
