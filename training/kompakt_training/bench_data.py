@@ -104,7 +104,9 @@ def _read_all(directory: Path) -> tuple[list[Pixels], list[str]]:
 
 
 def _with_channels(image: Pixels, channels: int) -> Pixels:
-    return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], channels)))
+    if image.shape[2] == channels:
+        return image
+    return np.repeat(image, channels, axis=2)
 
 
 def _tiles(images: Sequence[Pixels], side: int) -> list[Pixels]:
