@@ -36,9 +36,9 @@ images = hnp.arrays(
 )
 
 
-def test_the_names_are_those_of_the_contract() -> None:
+def test_the_names_are_those_of_the_contract_and_jpeg_2000() -> None:
     assert LOSSLESS == ["zip", "deflate", "png", "webp-lossless"]
-    assert LOSSY == ["jpeg", "webp", "avif", "jpeg-xl"]
+    assert LOSSY == ["jpeg", "webp", "avif", "jpeg-xl", "jpeg-2000"]
 
 
 @settings(deadline=None)
@@ -79,7 +79,8 @@ def test_files_at_equal_quality_keep_within_the_bound(
 
 
 @pytest.mark.parametrize(
-    ("name", "num_digits"), [("jpeg", 20), ("webp", 20), ("avif", 4), ("jpeg-xl", 4)]
+    ("name", "num_digits"),
+    [("jpeg", 20), ("webp", 20), ("avif", 4), ("jpeg-xl", 4), ("jpeg-2000", 4)],
 )
 def test_the_search_is_close_to_exhaustive(name: str, num_digits: int, digits: Pixels) -> None:
     baseline = BASELINES[name]
@@ -95,7 +96,7 @@ def test_the_search_is_close_to_exhaustive(name: str, num_digits: int, digits: P
     assert np.mean(excess) < 0.01
 
 
-@pytest.mark.parametrize("name", ["jpeg", "avif", "jpeg-xl"])
+@pytest.mark.parametrize("name", ["jpeg", "avif", "jpeg-xl", "jpeg-2000"])
 def test_grey_stays_grey(name: str, digits: Pixels) -> None:
     encoded = encode_at_mse(name, digits[0], 0.0027)
 
@@ -125,6 +126,29 @@ def test_full_chroma_is_used_where_it_is_needed(name: str) -> None:
     assert fine is not None
     assert "4:2:0" in coarse.setting
     assert "4:4:4" in fine.setting
+
+
+def test_jpeg_2000_is_a_bare_codestream_with_the_colours_decorrelated() -> None:
+    encoded = encode_at_mse("jpeg-2000", PHOTO, 0.001)
+
+    assert encoded is not None
+    assert encoded.data.startswith(b"\xff\x4f\xff\x51")
+    assert b"OpenJPEG" not in encoded.data
+    style = encoded.data.index(b"\xff\x52")
+    assert encoded.data[style + 8] == 1  # of T.800's COD: a multiple component transform
+    assert encoded.data[style + 13] == 0  # the irreversible 9/7 wavelet
+
+
+@pytest.mark.parametrize("quality", [30, 60])
+def test_jpeg_2000_comes_close_to_the_psnr_that_its_quality_names(quality: int) -> None:
+    baseline = BASELINES["jpeg-2000"]
+    assert isinstance(baseline, LossyBaseline)
+    pixels: Pixels = load_sample_images().images[0][:128, :160]
+
+    data = baseline.encode(pixels, quality, "")
+
+    found = psnr_db(mse(pixels, baseline.decode(data, pixels.shape)))
+    assert found == pytest.approx(20 + 0.3 * quality, abs=1.5)
 
 
 def test_noise_does_not_overflow_the_jpeg_encoder() -> None:

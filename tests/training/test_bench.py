@@ -13,13 +13,13 @@ from kompakt_codec.frame import Profile
 from kompakt_codec.metrics import mse, psnr_db
 from kompakt_codec.models import ImageSpec
 from kompakt_training import bench, bench_measure, published
-from kompakt_training.bench_data import load_bench_images
+from kompakt_training.bench_data import BenchImages, load_bench_images
 from kompakt_training.errors import TrainingError
 from tests.support import make_checkpoint, make_level_checkpoint, real_digits
 from tests.training.helpers import digits, write_pngs, write_published
 
 NUM_IMAGES = 5
-FILES = ("out.json", "out.csv", "out.png")
+FILES = ("out.json", "out.csv", "out.png", "out.html")
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +38,7 @@ def places(tmp_path_factory):
 def here(tmp_path, monkeypatch, places):
     shutil.copytree(places, tmp_path, dirs_exist_ok=True)
     monkeypatch.setattr(bench_measure, "QUALITIES", (0, 60))
+    monkeypatch.setattr(bench, "peak_memory_mib", lambda *_, **__: None)
 
 
 def run(*flags, data="images", models="models", out="out.json"):
@@ -56,22 +57,25 @@ def test_a_second_run_writes_the_same_bytes(tmp_path, capsys):
     for name in FILES:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     content = json.loads((tmp_path / "a/out.json").read_text())
-    points = content.pop("points")
+    points, codecs = content.pop("points"), content.pop("codecs")
     assert content == {
         "data": "images",
         "num_images": NUM_IMAGES,
         "image": "28x28x1",
         "profile": "embedded",
+        "bd_rate_bits_per_pixel": [0.15, 1.5],
     }
     assert list(dict.fromkeys(point["codec"] for point in points)) == ["tiny-levels", *BASELINES]
     assert [p["setting"] for p in points[:5]] == [f"level={level}" for level in range(5)]
-    assert {p["encode_images_per_s"] for p in points} == {None}
-    assert {p["decode_images_per_s"] for p in points} == {None}
+    speeds = [key for key in points[0] if key.endswith("_per_s")]
+    assert len(speeds) == 4
+    assert {p[key] for p in points for key in speeds} == {None}
+    assert {c["peak_memory_mib"] for c in codecs} == {None}
     assert "left out: small is for images of 8x8x1\n" in capsys.readouterr().out
 
 
 def test_every_figure_is_of_real_streams(tmp_path):
-    run()
+    run("--baselines", "webp,jpeg,png")
 
     points = read_points(tmp_path / "out.json")
     images = real_digits(NUM_IMAGES)
@@ -86,16 +90,24 @@ def test_every_figure_is_of_real_streams(tmp_path):
     for key, (streams, decoded) in expected.items():
         point = points[key]
         assert point["bytes_per_image"] == sum(map(len, streams)) / NUM_IMAGES
-        assert point["bits_per_pixel"] == 8 * point["bytes_per_image"] / 784
+        assert point["bits_per_pixel"] == pytest.approx(8 * point["bytes_per_image"] / 784)
         assert point["mse"] == mse(images, np.stack(decoded)) > 0
         assert point["psnr_db"] == psnr_db(point["mse"])
-        assert min(point["encode_images_per_s"], point["decode_images_per_s"]) > 0
+        each = [psnr_db(mse(*pair)) for pair in zip(images, decoded, strict=True)]
+        assert point["psnr_mean_db"] == pytest.approx(np.mean(each))
+        assert point["psnr_mean_db"] > point["psnr_db"]
+        assert point["bits_per_pixel_mean"] == pytest.approx(point["bits_per_pixel"])
+        assert point["ms_ssim"] is None
+        for way in ("encode", "decode"):
+            megapixels = point[f"{way}_megapixels_per_s"]
+            assert megapixels == pytest.approx(point[f"{way}_images_per_s"] * 784e-6)
+            assert megapixels > 0
     assert points["jpeg", "quality=1 progressive"]["bytes_per_image"] > 0
     assert (points["png", "optimize"]["mse"], points["png", "optimize"]["psnr_db"]) == (0, None)
 
 
 def test_the_csv_says_the_same_and_the_plot_is_a_picture(tmp_path):
-    run()
+    run("--baselines", "jpeg,zip")
 
     with (tmp_path / "out.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -106,11 +118,10 @@ def test_the_csv_says_the_same_and_the_plot_is_a_picture(tmp_path):
         assert min(image.size) > 300
 
 
-def test_files_say_more_of_themselves_than_embedded_frames(tmp_path, monkeypatch):
-    monkeypatch.setattr(bench, "BASELINES", {})
+def test_files_say_more_of_themselves_than_embedded_frames(tmp_path):
     sizes = []
     for profile in ("embedded", "file"):
-        assert run("--profile", profile) == 0
+        assert run("--profile", profile, "--baselines", "") == 0
         points = read_points(tmp_path / "out.json")
         sizes.append(points["tiny-levels", "level=0"]["bytes_per_image"])
 
@@ -169,6 +180,8 @@ def test_what_cannot_be_measured_is_one_line(tmp_path, capsys, change, flags, wo
         (["--json", "out.csv"], "argument --json: must end in .json"),
         (["--images", "0"], "argument --images: must be at least 1, not 0"),
         (["--crop", "3"], "argument --crop: must be 4 to 512 pixels, not 3"),
+        (["--baselines", "jpeg,gif"], "argument --baselines: no codec 'gif': choose from zip,"),
+        (["--published", "clic"], "argument --published: "),
         (["--profile", "zip"], "argument --profile: "),
         (["--data", "mnist", "--crop", "8"], "--crop is for folders"),
         (["--data-dir", "images"], "--data-dir is for the published sets"),
@@ -213,11 +226,19 @@ def test_images_of_several_sizes_are_cut_only_when_asked(tmp_path):
     write_pngs(tmp_path / "mine/a", np.zeros((2, 40, 50, 1), np.uint8))
     write_pngs(tmp_path / "mine/b", np.full((1, 16, 16, 3), 9, np.uint8))
 
-    with pytest.raises(TrainingError, match=r"differ in size \(16x16, 40x50\): cut them into"):
-        load_bench_images("mine")
     with pytest.raises(TrainingError, match="no image is as large as 64x64"):
         load_bench_images("mine", crop=64)
+    whole = load_bench_images("mine")
     tiles = load_bench_images("mine", crop=16)
 
-    assert tiles.images.shape == (2 * 6 + 1, 16, 16, 3)
+    assert [image.shape for image in whole.images] == [(40, 50, 3), (40, 50, 3), (16, 16, 3)]
+    assert whole.size == "16x16x3, 40x50x3"
+    assert [image.shape for image in tiles.images] == [(16, 16, 3)] * (2 * 6 + 1)
     assert (tiles.images[-1] == 9).all()
+
+
+def test_of_many_sizes_the_ends_are_named():
+    shapes = [(30, 20, 1), (20, 30, 1), (9, 9, 1), (100, 2, 1), (9, 9, 1)]
+    data = BenchImages(name="mine", images=[np.zeros(shape, np.uint8) for shape in shapes])
+
+    assert data.size == "4 sizes from 9x9x1 to 30x20x1"

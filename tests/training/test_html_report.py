@@ -61,16 +61,16 @@ def test_the_page_stands_alone_and_is_light_and_dark(text):
 
     assert not page.tags & {"script", "link", "iframe", "object"}
     sources = [value for name, value in page.values if name in ("src", "href")]
-    assert len(sources) == NUM_IMAGES * 6
+    assert len(sources) == NUM_IMAGES * 7
     assert all(source.startswith("data:image/png;base64,") for source in sources)
     assert not re.search(r"https?://|@import|url\((?!#)", text)
     assert "@media (prefers-color-scheme: dark)" in text
 
 
 def test_every_colour_of_the_chart_is_in_both_palettes(text):
-    styles = set(re.findall(r'class="line (s-[a-z-]+)"', text))
+    styles = set(re.findall(r'class="line (s-[a-z0-9-]+)"', text))
 
-    assert styles == {"s-model", "s-webp", "s-jpeg", "s-avif", "s-jpeg-xl"}
+    assert styles == {"s-model", "s-webp", "s-jpeg", "s-avif", "s-jpeg-xl", "s-jpeg-2000"}
     for style in styles:
         assert text.count(f"  --{style.removeprefix('s-')}:") + text.count(f"; --{style[2:]}:") == 2
         assert f".{style} path" in text

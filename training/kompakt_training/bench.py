@@ -14,16 +14,18 @@ from rich.console import Console
 
 from kompakt_codec.allocator import keep_large_blocks
 from kompakt_codec.baselines import BASELINES
-from kompakt_codec.checkpoint import SUFFIX
-from kompakt_codec.codec import Codec
-from kompakt_codec.errors import BaselineUnavailableError, CheckpointError
+from kompakt_codec.errors import BaselineUnavailableError
 from kompakt_codec.frame import Profile
+from kompakt_codec.images import Pixels
 from kompakt_training.bench_data import BenchImages, load_bench_images
 from kompakt_training.bench_measure import BenchPoint, baseline_coders, measure, model_coders
-from kompakt_training.bench_output import Bench, to_table, write_bench
+from kompakt_training.bench_memory import peak_memory_mib
+from kompakt_training.bench_models import BenchModel, load_models
+from kompakt_training.bench_output import Bench, to_summary_table, to_table, write_bench
+from kompakt_training.bench_pictures import RIVALS, write_pictures
+from kompakt_training.bench_published import PUBLISHED_TABLES, published_points
+from kompakt_training.bench_summary import summaries
 from kompakt_training.data import FOLDER_PREFIX
-from kompakt_training.errors import TrainingError
-from kompakt_training.imageset import Images
 from kompakt_training.progress import say
 from kompakt_training.published import DATA_DIR_VARIABLE, PUBLISHED
 from kompakt_training.terminal import Parser, run_command
@@ -32,8 +34,9 @@ from kompakt_training.tiles import MAX_SIDE, MIN_SIDE
 _DESCRIPTION = "Measure models and classical codecs on the same images, from real streams."
 _RD_DESCRIPTION = """\
 Rate, distortion and speed of every rate level of every model that accepts the images, and of every
-classical codec at several settings: as JSON, as CSV and as a plot. Rates and distortions are the
-same on every run; speeds are not, so --no-timings makes whole files the same to the byte.
+classical codec at several settings: as JSON, as CSV, as a plot and as pictures. Rates and
+distortions are the same on every run; speeds and memory are not, so --no-timings makes whole files
+the same to the byte.
 """
 _INTERRUPT_HINT = "nothing was written"
 
@@ -55,7 +58,7 @@ def _add_arguments(parser: Parser) -> None:
         required=True,
         metavar=f"{names}|{FOLDER_PREFIX}PATH|DIR",
         help=f"a set's test part ({FOLDER_PREFIX}PATH: that of a training on it), or all images "
-        "of a directory, of one size",
+        "of a directory, of any sizes",
     )
     add("--models", type=Path, required=True, metavar="DIR", help="where the checkpoints lie")
     add(
@@ -63,7 +66,7 @@ def _add_arguments(parser: Parser) -> None:
         type=_json_path,
         required=True,
         metavar="OUT.json",
-        help="what to write; OUT.csv and OUT.png come beside it",
+        help="what to write; OUT.csv, OUT.png and OUT.html come beside it",
     )
     add("--images", type=_positive, metavar="N", help="measure on a fixed sample of N images")
     add(
@@ -74,6 +77,13 @@ def _add_arguments(parser: Parser) -> None:
         metavar="embedded|file",
         help="the models' frames (default: embedded)",
     )
+    add(
+        "--baselines",
+        type=_baselines,
+        default=tuple(BASELINES),
+        metavar="NAME,…",
+        help=f"measure only some of the classical codecs: {','.join(BASELINES)}",
+    )
     add("--crop", type=_side, metavar="N", help="cut a folder's images into tiles of NxN pixels")
     add(
         "--data-dir",
@@ -81,13 +91,18 @@ def _add_arguments(parser: Parser) -> None:
         metavar="DIR",
         help=f"where the published sets lie (default: {DATA_DIR_VARIABLE}, else downloaded)",
     )
-    add("--no-timings", action="store_true", help="leave the speeds empty")
+    add("--no-timings", action="store_true", help="leave speeds and memory empty")
+    add(
+        "--published",
+        choices=tuple(PUBLISHED_TABLES),
+        help="others' published figures beside those measured, if --data are the very images",
+    )
 
 
 def _json_path(text: str) -> Path:
     path = Path(text)
     if path.suffix != ".json":
-        raise argparse.ArgumentTypeError("must end in .json: the CSV and the plot lie beside it")
+        raise argparse.ArgumentTypeError("must end in .json: the other files lie beside it")
     return path
 
 
@@ -96,6 +111,16 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
     return value
+
+
+def _baselines(text: str) -> Sequence[str]:
+    names = [name for name in text.split(",") if name]
+    for name in names:
+        if name not in BASELINES:
+            raise argparse.ArgumentTypeError(
+                f"no codec {name!r}: choose from {','.join(BASELINES)}"
+            )
+    return [name for name in BASELINES if name in names]
 
 
 def _side(text: str) -> int:
@@ -114,59 +139,53 @@ def _bench(parser: Parser, args: argparse.Namespace) -> None:
         parser.error("--data-dir is for the published sets: a folder's path stands in --data")
     console = Console()
     loaded = load_bench_images(args.data, args.data_dir, crop=args.crop, max_images=args.images)
-    for note in loaded.notes:
+    models, reasons = load_models(args.models, loaded)
+    for note in [*loaded.notes, *(f"left out: {reason}" for reason in reasons)]:
         say(console, note)
-    codecs = _load_codecs(args.models, loaded, console)
     args.json.parent.mkdir(parents=True, exist_ok=True)
     say(console, f"measuring on {len(loaded.images)} images of {loaded.name}, {loaded.size} …")
     with _one_thread():
-        points = _measure_models(codecs, loaded.images, args.profile, console)
-        points += _measure_baselines(loaded.images, console)
-    bench = Bench(
-        data=loaded.name,
-        num_images=len(loaded.images),
-        image=loaded.size,
-        profile=args.profile,
-        points=points,
-        has_timings=not args.no_timings,
-    )
-    written = write_bench(args.json, bench)
+        bench = _measure(args, loaded, models, console)
+        written = write_bench(args.json, bench)
+        written.append(_write_pictures(args, models, loaded, bench))
     console.print(to_table(bench))
+    console.print(to_summary_table(bench))
     say(console, f"wrote {', '.join(map(str, written))}")
 
 
-def _load_codecs(directory: Path, data: BenchImages, console: Console) -> list[Codec]:
-    """The models that accept the images, by their files' names; says which are left out and why."""
-    paths = sorted(directory.glob(f"*{SUFFIX}"))
-    if not paths:
-        raise TrainingError(f"no checkpoint (*{SUFFIX}) in {directory}")
-    codecs: dict[str, Codec] = {}
-    reasons = []
-    for path in paths:
-        try:
-            codec = Codec.load(path)
-        except CheckpointError as exc:
-            reasons.append(str(exc))
-            continue
-        header = codec.header
-        if not _accepts(codec, data):
-            reasons.append(f"{header.name} is for images of {codec.describe_sizes()}")
-        elif header.name in codecs:
-            raise TrainingError(f"{path}: a second model named {header.name!r}")
-        else:
-            codecs[header.name] = codec
-    if not codecs:
-        raise TrainingError(
-            f"no model in {directory} accepts images of {data.size}: {'; '.join(reasons)}"
-        )
-    for reason in reasons:
-        say(console, f"left out: {reason}")
-    return list(codecs.values())
+def _measure(
+    args: argparse.Namespace, data: BenchImages, models: Sequence[BenchModel], console: Console
+) -> Bench:
+    points = _measure_models(models, data.images, args.profile, console)
+    points += _measure_baselines(args.baselines, data.images, console)
+    published = published_points(args.published) if args.published else []
+    memory = {} if args.no_timings else _measure_memory(points, models, data.images, console)
+    return Bench(
+        data=data.name,
+        num_images=len(data.images),
+        image=data.size,
+        profile=args.profile,
+        points=points,
+        published=published,
+        codecs=summaries(points, published, memory),
+        has_timings=not args.no_timings,
+    )
 
 
-def _accepts(codec: Codec, data: BenchImages) -> bool:
-    height, width, channels = data.images.shape[1:]
-    return (height, width) in codec.sizes and channels == codec.header.channels
+def _write_pictures(
+    args: argparse.Namespace, models: Sequence[BenchModel], data: BenchImages, bench: Bench
+) -> Path:
+    path: Path = args.json.with_suffix(".html")
+    measured = {point.codec for point in bench.points}
+    write_pictures(
+        path,
+        models,
+        data.images,
+        title=bench.subject,
+        profile=args.profile,
+        rivals=[name for name in RIVALS if name in measured],
+    )
+    return path
 
 
 @contextlib.contextmanager
@@ -180,26 +199,45 @@ def _one_thread() -> Iterator[None]:
 
 
 def _measure_models(
-    codecs: Sequence[Codec], images: Images, profile: Profile, console: Console
+    models: Sequence[BenchModel], images: Sequence[Pixels], profile: Profile, console: Console
 ) -> list[BenchPoint]:
     points = []
-    for codec in codecs:
-        say(console, f"  {codec.header.name}, {_counted(codec.levels, 'rate level')}")
-        points += [measure(coder, images) for coder in model_coders(codec, profile)]
+    for model in models:
+        say(console, f"  {model.name}, {_counted(model.codec.levels, 'rate level')}")
+        points += [measure(coder, images) for coder in model_coders(model.codec, profile)]
     return points
 
 
-def _measure_baselines(images: Images, console: Console) -> list[BenchPoint]:
+def _measure_baselines(
+    names: Sequence[str], images: Sequence[Pixels], console: Console
+) -> list[BenchPoint]:
     points = []
-    for name in BASELINES:
+    side = max(max(image.shape[:2]) for image in images)
+    for name in names:
+        if side > BASELINES[name].max_side:
+            most = BASELINES[name].max_side
+            say(console, f"left out: {name} holds at most {most} pixels a side")
+            continue
         try:
-            coders = list(baseline_coders(name, images.shape[1:]))
+            coders = list(baseline_coders(name, images[0].shape[2]))
         except BaselineUnavailableError as exc:
             say(console, f"left out: {exc}")
             continue
         say(console, f"  {name}, {_counted(len(coders), 'setting')}")
         points += [measure(coder, images) for coder in coders]
     return points
+
+
+def _measure_memory(
+    points: Sequence[BenchPoint],
+    models: Sequence[BenchModel],
+    images: Sequence[Pixels],
+    console: Console,
+) -> dict[str, float | None]:
+    say(console, "  memory, a process for each codec")
+    paths = {model.name: model.path for model in models}
+    names = dict.fromkeys(point.codec for point in points)
+    return {name: peak_memory_mib(images, codec=paths.get(name, name)) for name in names}
 
 
 def _counted(count: int, noun: str) -> str:

@@ -7,32 +7,39 @@ from pathlib import Path
 import numpy as np
 
 from kompakt_codec.errors import CodecError
-from kompakt_codec.images import DEFAULT_LIMITS, decode_image
+from kompakt_codec.images import DEFAULT_LIMITS, Pixels, decode_image
 from kompakt_training.data import DATASETS, dataset_name, is_dataset, load_dataset
 from kompakt_training.errors import TrainingError
 from kompakt_training.folder import MAX_FOLDER_BYTES
-from kompakt_training.imageset import Images
 from kompakt_training.tiles import cut, share
 
 MAX_TILES = 10_000
 
 _SEED = 0
+_NUM_LISTED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchImages:
-    """Images of one size, and what they are called: never a path."""
+    """Images of any sizes, alike in channels, and what they are called: never a path."""
 
     name: str
-    images: Images
-    """uint8 (N, height, width, channels), N >= 1."""
+    images: Sequence[Pixels]
+    """At least one, each uint8 (height, width, channels)."""
     notes: Sequence[str] = ()
     """What a person should know of how they were come by."""
 
     @property
     def size(self) -> str:
-        """Height, width and channels, such as "28x28x1"."""
-        return "x".join(map(str, self.images.shape[1:]))
+        """Height, width and channels of all: "28x28x1", or "512x768x3, 768x512x3".
+
+        Of more than three sizes "7 sizes from 20x30x3 to 600x800x3", by their pixels.
+        """
+        shapes = sorted({image.shape for image in self.images}, key=lambda s: (s[0] * s[1], s))
+        texts = ["x".join(map(str, shape)) for shape in shapes]
+        if len(texts) <= _NUM_LISTED:
+            return ", ".join(texts)
+        return f"{len(texts)} sizes from {texts[0]} to {texts[-1]}"
 
 
 def load_bench_images(
@@ -49,13 +56,13 @@ def load_bench_images(
     """
     if is_dataset(data):
         test = load_dataset(data, data_dir, crop=crop).test
-        loaded = BenchImages(name=dataset_name(data), images=test)
+        loaded = BenchImages(name=dataset_name(data), images=list(test))
     else:
         loaded = _load_directory(data, crop)
     if max_images is None or max_images >= len(loaded.images):
         return loaded
     chosen = np.random.default_rng(_SEED).choice(len(loaded.images), max_images, replace=False)
-    return replace(loaded, images=loaded.images[np.sort(chosen)])
+    return replace(loaded, images=[loaded.images[i] for i in np.sort(chosen)])
 
 
 def _load_directory(data: str, crop: int | None) -> BenchImages:
@@ -67,17 +74,17 @@ def _load_directory(data: str, crop: int | None) -> BenchImages:
     images, notes = _read_all(directory)
     channels = max(image.shape[2] for image in images)
     # Grey is broadcast over the three channels where any image is RGB.
-    alike = [np.broadcast_to(image, (*image.shape[:2], channels)) for image in images]
+    alike = [_with_channels(image, channels) for image in images]
     return BenchImages(
         name=directory.resolve().name,
-        images=_tiles(alike, crop) if crop else _whole(directory, alike),
+        images=_tiles(alike, crop) if crop else alike,
         notes=notes,
     )
 
 
-def _read_all(directory: Path) -> tuple[list[Images], list[str]]:
+def _read_all(directory: Path) -> tuple[list[Pixels], list[str]]:
     """All images in the order of their names, and a note on the files that are none."""
-    images: list[Images] = []
+    images: list[Pixels] = []
     skipped: list[str] = []
     num_bytes = 0
     for file in sorted(path for path in directory.rglob("*") if path.is_file()):
@@ -96,18 +103,13 @@ def _read_all(directory: Path) -> tuple[list[Images], list[str]]:
     return images, notes
 
 
-def _whole(directory: Path, images: Sequence[Images]) -> Images:
-    sizes = sorted({image.shape[:2] for image in images})
-    if len(sizes) > 1:
-        listed = ", ".join(f"{height}x{width}" for height, width in sizes[:3])
-        raise TrainingError(
-            f"the images in {directory} differ in size ({listed}{', …' * (len(sizes) > 3)}): "
-            "cut them into tiles with --crop N"
-        )
-    return np.stack(images)
+def _with_channels(image: Pixels, channels: int) -> Pixels:
+    if image.shape[2] == channels:
+        return image
+    return np.repeat(image, channels, axis=2)
 
 
-def _tiles(images: Sequence[Images], side: int) -> Images:
+def _tiles(images: Sequence[Pixels], side: int) -> list[Pixels]:
     """Tiles of all images, at most 256 of each and 10,000 in all."""
     tile = (side, side)
     limit = min(MAX_TILES, MAX_FOLDER_BYTES // (side * side * images[0].shape[2]))
@@ -119,4 +121,4 @@ def _tiles(images: Sequence[Images], side: int) -> Images:
     ]
     if not cuts:
         raise TrainingError(f"no image is as large as {side}x{side}: give a smaller --crop")
-    return np.concatenate(cuts)
+    return [tile for tiles in cuts for tile in tiles]

@@ -7,7 +7,7 @@ import bisect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
 
@@ -34,6 +34,9 @@ class Point:
     def psnr_db(self) -> float:
         """Of the pooled MSE; infinite if that is 0."""
         return psnr_db(self.mse)
+
+
+AnyPoint = TypeVar("AnyPoint", bound=Point)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,9 +128,9 @@ class LossyCurve:
         )
 
 
-def front(points: Iterable[Point]) -> list[Point]:
+def front(points: Iterable[AnyPoint]) -> list[AnyPoint]:
     """The points that no other one equals in both size and error, the smallest first."""
-    best: list[Point] = []
+    best: list[AnyPoint] = []
     for point in sorted(points, key=lambda p: (p.bytes_per_image, p.mse)):
         if not best or point.mse < best[-1].mse:
             best.append(point)

@@ -19,11 +19,14 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, own: int) -
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
 
 
-def image_tag(pixels: Pixels, *, label: str) -> str:
-    """Pixels (height, width, channels) within the page, small ones enlarged by a whole factor."""
+def image_tag(pixels: Pixels, *, label: str, most_width: int = _MOST_WIDTH) -> str:
+    """Pixels (height, width, channels) within the page, small ones enlarged by a whole factor.
+
+    Wider ones than ``most_width`` are shown at that.
+    """
     height, width = pixels.shape[:2]
     factor = -(-_LEAST_WIDTH // width)
-    shown = min(factor * width, _MOST_WIDTH)
+    shown = min(factor * width, most_width)
     sharp = ' class="sharp"' if factor > 1 else ""
     data = b64encode(encode_image(pixels, FileFormat.PNG)).decode()
     return (

@@ -22,6 +22,7 @@ TITLES = {
     "webp": "WebP",
     "avif": "AVIF",
     "jpeg-xl": "JPEG XL",
+    "jpeg-2000": "JPEG 2000",
 }
 """How the baselines are called in texts."""
 

@@ -12,6 +12,8 @@ At equal quality, the smallest file found whose MSE is not above a given one:
     webp           libwebp, qualities 0 to 100, method 6; its chroma is always 4:2:0
     avif           libaom, qualities 0 to 100, speed 6, for RGB with 4:2:0 and with full chroma
     jpeg-xl        libjxl, qualities 0 to 100 (which is lossless), effort 7, without a container
+    jpeg-2000      OpenJPEG's raw codestream (.j2k), irreversible 9/7 wavelet and colour transform;
+                   its qualities 0 to 100 ask for a PSNR of 20 to 50 dB
 
 Grey images are written as grey where the format can, which is all but WebP. Every encoder works in
 one thread, so that their times compare; decoders work as Pillow runs them, AVIF's and JPEG XL's in

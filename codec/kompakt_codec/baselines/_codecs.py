@@ -92,6 +92,14 @@ class _LosslessFile(_PillowFormat):
         return self._save(pixels, {})
 
 
+def _plain_quality(quality: int) -> Options:
+    return {"quality": quality}
+
+
+def _jpeg_2000_quality(quality: int) -> Options:
+    return {"quality_layers": [20 + 0.3 * quality]}
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LossyBaseline(_PillowFormat):
     """A lossy codec: its settings are an integer quality and a variant."""
@@ -101,6 +109,8 @@ class LossyBaseline(_PillowFormat):
     """Other options to try for grey images, by the label that a setting shows."""
     rgb_variants: Mapping[str, Options]
     """The same for RGB images."""
+    options_of: Callable[[int], Options] = _plain_quality
+    """What asks the encoder for a quality."""
     lossless_quality: int | None = None
     """The quality that asks for the lossless mode."""
     fallback: Options | None = None
@@ -113,7 +123,7 @@ class LossyBaseline(_PillowFormat):
     def encode(self, pixels: Pixels, quality: int, variant: str) -> bytes:
         """Write pixels (height, width, 1 or 3) as a file."""
         lossless = quality == self.lossless_quality
-        options: Options = {"lossless": True} if lossless else {"quality": quality}
+        options: Options = {"lossless": True} if lossless else self.options_of(quality)
         options = {**options, **self.variants(pixels.shape[2])[variant]}
         try:
             return self._save(pixels, options)
@@ -213,5 +223,16 @@ BASELINES: dict[str, LosslessBaseline | LossyBaseline] = {
         grey_variants=_PLAIN,
         rgb_variants=_PLAIN,
         lossless_quality=100,
+    ),
+    "jpeg-2000": LossyBaseline(
+        format="JPEG2000",
+        feature="jpg_2000",
+        # An empty comment would have OpenJPEG sign the stream, with 32 bytes more.
+        options={"irreversible": True, "quality_mode": "dB", "no_jp2": True, "comment": " "},
+        qualities=range(101),
+        grey_variants=_PLAIN,
+        # Pillow does not decorrelate the colours by itself, which doubles the files.
+        rgb_variants={"": {"mct": 1}},
+        options_of=_jpeg_2000_quality,
     ),
 }
