@@ -58,7 +58,8 @@ class TorchTransforms:
 
     @torch.inference_mode()
     def _run(self, module: nn.Module, array: npt.NDArray[Any], levels: Levels) -> npt.NDArray[Any]:
-        inputs = torch.from_numpy(array), torch.from_numpy(levels)
+        writable = np.require(array, requirements="W")  # PyTorch warns of others
+        inputs = torch.from_numpy(writable), torch.from_numpy(levels)
         if self._device.type == "cuda":  # from pinned memory a copy does not stop the host
             inputs = inputs[0].pin_memory(), inputs[1].pin_memory()
         on_device = (tensor.to(self._device, non_blocking=True) for tensor in inputs)

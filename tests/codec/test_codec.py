@@ -13,6 +13,7 @@ from kompakt_codec.errors import (
 )
 from kompakt_codec.frame import Profile, pack_frame, parse_frame
 from kompakt_codec.metrics import mse
+from tests.support import make_checkpoint, make_level_checkpoint
 
 
 @pytest.fixture(params=["ae", "vae", "levels"])
@@ -134,3 +135,11 @@ def test_a_level_that_the_model_lacks_is_refused(level_checkpoint, digits):
     stream = pack_frame(b"", symbols, codec.fingerprint, profile=Profile.FILE, mode=codec.levels)
     with pytest.raises(UnsupportedVersionError, match="has levels 0 to 4"):
         codec.decompress([stream])
+
+
+@pytest.mark.parametrize("checkpoint", [make_checkpoint("ae"), make_level_checkpoint()])
+def test_pixels_that_nobody_can_write_to_are_taken(checkpoint):
+    image = np.frombuffer(bytes(28 * 28), np.uint8).reshape(28, 28, 1)
+    codec = Codec(checkpoint)
+    [decoded] = codec.decompress(codec.compress([image]))
+    assert decoded.shape == image.shape
