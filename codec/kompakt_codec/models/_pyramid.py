@@ -95,9 +95,16 @@ class PyramidAnalysis(nn.Module):
         height, width = x.shape[2:]
         fill = (0, -width % STRIDE, 0, -height % STRIDE)
         x = functional.pad(x - _GREY_LEVEL, fill, mode="replicate")
-        linear = functional.conv2d(x, self.basis / _BASIS_SCALE, stride=STRIDE)
-        h = self.modulation(self.inp(functional.pixel_unshuffle(x, 4)), level)
-        return linear + self.blocks(h)  # type: ignore[no-any-return]
+        x = functional.pixel_unshuffle(x, 4)
+        h = self.modulation(self.inp(x), level)
+        return self._linear(x) + self.blocks(h)  # type: ignore[no-any-return]
+
+    def _linear(self, x: torch.Tensor) -> torch.Tensor:
+        """The block transform, of an image whose 4x4 pixels are channels."""
+        basis = self.basis / _BASIS_SCALE
+        latents, channels = basis.shape[:2]
+        basis = basis.view(latents, channels, 2, 4, 2, 4).permute(0, 1, 3, 5, 2, 4)
+        return functional.conv2d(x, basis.reshape(latents, 16 * channels, 2, 2), stride=2)
 
 
 class PyramidSynthesis(nn.Module):
@@ -125,10 +132,20 @@ class PyramidSynthesis(nn.Module):
 
     def forward(self, y: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """The image is to be cut to its own size."""
-        linear = functional.conv_transpose2d(y, self.basis / _BASIS_SCALE, stride=STRIDE)
-        h = self.blocks(self.modulation(self.inp(y), level))
-        h = h + self.seen(functional.pixel_unshuffle(linear, 2))
-        return linear + self.finish(h) + _GREY_LEVEL  # type: ignore[no-any-return]
+        linear = self._linear(y)
+        h = self.blocks(self.modulation(self.inp(y), level)) + self.seen(linear)
+        *layers, shuffle = self.finish
+        for layer in layers:
+            h = layer(h)
+        return shuffle(linear + h) + _GREY_LEVEL  # type: ignore[no-any-return]
+
+    def _linear(self, y: torch.Tensor) -> torch.Tensor:
+        """The inverse block transform, to an image whose 2x2 pixels are channels."""
+        basis = self.basis / _BASIS_SCALE
+        latents, channels = basis.shape[:2]
+        basis = basis.view(latents, channels, 4, 2, 4, 2).permute(1, 3, 5, 2, 4, 0)
+        blocks = functional.conv2d(y, basis.reshape(STRIDE**2 * channels, latents, 1, 1))
+        return functional.pixel_shuffle(blocks, 4)
 
 
 def cosine_basis(channels: int, latents: int) -> torch.Tensor:
