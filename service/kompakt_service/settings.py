@@ -88,7 +88,7 @@ class Settings(BaseSettings):
     )
     max_images: int = Field(1024, ge=1, le=65536, description="images in one request")
     max_image_bytes: int = Field(32 * MIB, ge=1, description="bytes of one encoded image")
-    max_image_pixels: int = Field(50_000_000, ge=1, description="height x width of one image")
+    max_image_pixels: int = Field(70_000_000, ge=1, description="height x width of one image")
     max_message_bytes: int = Field(
         64 * MIB, ge=1024, le=2**31 - 1, description="bytes of a message"
     )

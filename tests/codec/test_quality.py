@@ -341,6 +341,14 @@ def test_a_large_image_within_bytes_takes_the_finest_quality_that_fits(large):
     assert challenger(pixels, most, body.mse / 2, max_payload=most) is None
 
 
+def test_a_huge_image_is_contested_only_where_the_model_will_not_do(monkeypatch, codec, digits):
+    monkeypatch.setattr("kompakt_codec.quality._compress.HUGE", 28 * 28)
+    flat = np.full_like(digits[0], 90)
+    assert [made.codec for made in compress_with(codec, [flat], Demand())] == ["tiny-levels"]
+    [lossless] = compress_with(codec, [flat], Demand(lossless=True))
+    assert lossless.codec in ("deflate", "webp-lossless")
+
+
 def test_a_large_flat_image_is_lossless_in_a_few_bytes(large):
     flat = np.full_like(large[0], 90)
     flat[100:130, 50:200] = (200, 30, 60)

@@ -23,7 +23,7 @@ class ImageLimits:
 
     max_bytes: int = 32 * 2**20
     """The most bytes in a file."""
-    max_pixels: int = 50_000_000
+    max_pixels: int = 70_000_000
     """The most pixels (height x width) in an image."""
 
     def __post_init__(self) -> None:

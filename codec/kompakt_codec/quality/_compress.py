@@ -16,7 +16,7 @@ from kompakt_codec.images import Pixels
 from kompakt_codec.quality._demand import Demand, QualityUnreachableError
 from kompakt_codec.quality._engine import Engine
 from kompakt_codec.quality._model import ModelTrials, Trial
-from kompakt_codec.quality._rival import ANY_LENGTH, challenger
+from kompakt_codec.quality._rival import ANY_LENGTH, HUGE, challenger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +124,9 @@ class _Rivalry:
         limits = np.array([self._limit(*pair) for pair in zip(images, trials, strict=True)])
         may_win = np.ones(len(images), np.bool_)
         for group in by_shape(images):
+            if images[group[0]].shape[0] * images[group[0]].shape[1] >= HUGE:
+                may_win[group] = limits[group] >= ANY_LENGTH
+                continue
             for part in in_parts(group, images[group[0]].size):
                 batch = stacked(images, part)
                 may_win[part] = ~cannot_win_batch(batch, limits[part])

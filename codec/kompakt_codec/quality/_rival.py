@@ -39,6 +39,8 @@ _FASTEST = replace(_WEBP, options={"method": 0})
 _FAST = replace(_WEBP, options={"method": 2})
 LARGE = 1 << 16
 """Pixels from which on an image is large."""
+HUGE = 1 << 24
+"""Pixels from which on a model's stream that will do is not contested: it would take minutes."""
 ANY_LENGTH = 1 << 40
 _LARGE_HASTE = 1.35
 """As ``_HASTE``, for ``_FAST`` and large images at equal MSE: 1.30 at most on 100 trials of
