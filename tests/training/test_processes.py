@@ -106,16 +106,11 @@ def test_the_others_say_so_when_a_process_dies(tmp_path):
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     place = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    place["TORCHELASTIC_RUN_ID"] = "test"
     started = [
         subprocess.Popen(
             [sys.executable, "-c", program],
-            env={
-                **os.environ,
-                **place,
-                "RANK": rank,
-                "LOCAL_RANK": rank,
-                "TORCHELASTIC_RUN_ID": "a",
-            },
+            env={**os.environ, **place, "RANK": rank},
             cwd=tmp_path,
             stderr=subprocess.PIPE,
             text=True,
