@@ -13,7 +13,7 @@ VERSION = 1
 
 _HAS_EXIF, _HAS_XMP, _RESERVED = 0x01, 0x02, 0x1C
 _CHECK_BYTES = 4
-_MAX_OVERHEAD = 32
+_MAX_OVERHEAD = 64
 """What DEFLATE adds at most to metadata of the greatest length."""
 
 

@@ -66,7 +66,8 @@ class GaussianEntropy:
 
     def clip(self, latents: npt.NDArray[np.float32], levels: Sequence[int]) -> Symbols:
         """Round latents (N, C, h, w) to the nearest symbols."""
-        y = np.clip(np.rint(latents[:, : self._num_folded]), -MAX_SYMBOL, MAX_SYMBOL)
+        y = np.rint(latents[:, : self._num_folded])
+        y = np.fmin(np.fmax(y, -MAX_SYMBOL), MAX_SYMBOL)  # also what is no number
         z = self.side.clip(latents[:, self._num_folded :], levels)
         return np.concatenate([y.astype(np.int16), z], axis=1)
 

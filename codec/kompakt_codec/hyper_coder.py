@@ -108,7 +108,8 @@ class HyperEntropy:
     def clip(self, latents: npt.NDArray[np.float32], levels: Sequence[int]) -> Symbols:
         """Round latents (N, C, h, w) to the nearest symbols."""
         del levels
-        return np.clip(np.rint(latents), -MAX_SYMBOL, MAX_SYMBOL).astype(np.int16)
+        clipped = np.fmin(np.fmax(np.rint(latents), -MAX_SYMBOL), MAX_SYMBOL)  # NaN too
+        return clipped.astype(np.int16)
 
     def side_information(self, symbols: Symbols, levels: Sequence[int]) -> Symbols:
         """What the encoder sends first of symbols (N, C, h, w): z (N, S, ceil(h/2), ceil(w/2))."""

@@ -5,6 +5,7 @@ import random
 import tracemalloc
 import zlib
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,6 +54,14 @@ def test_the_limits_themselves_are_allowed(metadata):
     assert rest == FRAME
     assert envelope is not None
     assert envelope.open() == metadata
+
+
+def test_metadata_that_cannot_be_deflated_fits_its_limit():
+    noise = np.random.default_rng(0).bytes(MAX_EXIF_BYTES + MAX_XMP_BYTES)
+    dense = Metadata(exif=noise[:MAX_EXIF_BYTES], xmp=noise[MAX_EXIF_BYTES:])
+    envelope, rest = split_envelope(pack_envelope(dense) + FRAME)
+    assert envelope is not None
+    assert (envelope.open(), rest) == (dense, FRAME)
 
 
 @pytest.mark.parametrize("blocks", [{"exif": MAX_EXIF_BYTES + 1}, {"xmp": MAX_XMP_BYTES + 1}])

@@ -24,6 +24,7 @@ from kompakt_codec.images import (
     decode_image,
     encode_image,
     image_from_raw,
+    image_shape,
     match_channels,
 )
 from tests.codec.image_files import GREY_RAMP, RGB_RAMP, grey, save
@@ -199,3 +200,20 @@ def test_wrong_raw_pixels_are_refused(
 ) -> None:
     with pytest.raises(error, match=message):
         image_from_raw(bytes(length), *shape)
+
+
+def test_noise_is_written_in_every_format() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (512, 512, 3), np.uint8)
+    for file_format in FileFormat:
+        decoded = decode_image(encode_image(noise, file_format))
+        assert decoded.shape == noise.shape
+        assert file_format is FileFormat.JPEG or np.array_equal(decoded, noise)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_header_tells_the_shape_that_the_pixels_have(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    data = save(Image.fromarray(np.zeros((20, 40, 3), np.uint8)), "JPEG", exif=exif)
+    assert image_shape(data) == decode_image(data).shape
+    assert image_shape(b"no image") is None

@@ -14,6 +14,7 @@ from kompakt_codec.codec import Codec
 from kompakt_codec.errors import InvalidStreamError, ModelMismatchError, StreamError
 from kompakt_codec.frame import DEFLATE, NAMED_CODEC, Profile, pack_frame, parse_frame
 from kompakt_codec.metrics import mse, psnr_db
+from kompakt_codec.models import ImageSpec
 from kompakt_codec.quality import (
     Demand,
     LevelSearch,
@@ -29,7 +30,7 @@ from kompakt_codec.quality._rival import (
     is_of_use,
     lossless_may_win,
 )
-from tests.support import make_checkpoint, several_domains
+from tests.support import make_any_size_checkpoint, make_checkpoint, several_domains
 
 FRAMING = {Profile.FILE: 12, Profile.EMBEDDED: 2}
 
@@ -347,6 +348,14 @@ def test_a_huge_image_is_contested_only_where_the_model_will_not_do(monkeypatch,
     assert [made.codec for made in compress_with(codec, [flat], Demand())] == ["tiny-levels"]
     [lossless] = compress_with(codec, [flat], Demand(lossless=True))
     assert lossless.codec in ("deflate", "webp-lossless")
+    any_size = Codec(make_any_size_checkpoint(spec=ImageSpec(height=16, width=24, channels=3)))
+    wide = np.full((64, 640, 3), 90, np.uint8)
+    [by_model] = compress_with(any_size, [wide], Demand())
+    most = len(by_model.stream) // 2
+    [fitting] = compress_with(any_size, [wide], Demand(max_bytes=most))
+    assert by_model.codec == "tiny-any"
+    assert fitting.codec != "tiny-any"
+    assert len(fitting.stream) <= most
 
 
 def test_a_large_flat_image_is_lossless_in_a_few_bytes(large):
@@ -355,3 +364,28 @@ def test_a_large_flat_image_is_lossless_in_a_few_bytes(large):
     body = challenger(flat, 1000, 0.001, max_payload=None)
     assert body is not None
     assert len(body.payload) < 200
+
+
+def test_a_banner_whose_top_alone_is_busy_is_lossless():
+    banner = np.full((128, 640, 3), 255, np.uint8)
+    banner[:16] = np.where(np.random.default_rng(0).random((16, 640, 1)) < 0.5, 0, 255)
+    lossless = encode_classical_lossless(banner)
+    body = challenger(banner, 2 * len(lossless.payload), 0.003, max_payload=None)
+    assert body is not None
+    assert len(body.payload) <= len(lossless.payload)
+
+
+@pytest.mark.parametrize("demand", [Demand(), Demand(max_bytes=30_000), Demand(max_bytes=60)])
+def test_images_longer_than_webp_holds_are_contested_without_it(demand):
+    codec = Codec(make_any_size_checkpoint(spec=ImageSpec(height=16, width=24, channels=3)))
+    flat = np.full((3, 17_200, 3), 60, np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (3, 17_200, 3), np.uint8)
+    first, second = compress_with(codec, [flat, noise], demand)
+    assert isinstance(first, Made)
+    assert len(first.stream) < 60
+    assert isinstance(second, Made) == (demand.max_bytes != 60)
+
+
+@pytest.mark.parametrize("demand", [Demand(), Demand(max_bytes=9), Demand(min_psnr_db=30)])
+def test_a_demand_has_words(demand):
+    assert str(demand)

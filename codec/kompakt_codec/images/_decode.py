@@ -66,6 +66,7 @@ _DEEP_AVIF = re.compile(rb"av1C\x81.[\x40-\x7f\xc0-\xff]", re.DOTALL)
 
 _TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 322, 323
 _EXIF_ORIENTATION = 274
+_TURNED = (5, 6, 7, 8)
 _GREY_MODES = ("1", "L", "LA", "La", "I;16")
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -96,13 +97,15 @@ def decode_image(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> Pixels:
 
 
 def image_shape(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> tuple[int, int, int] | None:
-    """(height, width, 1 or 3) that an image file's header tells, as it lies there.
+    """(height, width, 1 or 3) that an image file's header tells; a palette counts as 3.
 
     None if it tells none; what is wrong with the file, ``decode_file`` says.
     """
     try:
         with _open(_format_of(data), data, limits) as image:
-            return image.height, image.width, 1 if image.mode in _GREY_MODES else 3
+            turned = image.getexif().get(_EXIF_ORIENTATION, 1) in _TURNED
+            height, width = image.size if turned else image.size[::-1]
+            return height, width, 1 if image.mode in _GREY_MODES else 3
     except Exception:
         return None
 

@@ -30,7 +30,7 @@ _SAVE_OPTIONS: dict[FileFormat, dict[str, Any]] = {
     FileFormat.WEBP: {"lossless": True},
     FileFormat.BMP: {},
     FileFormat.TIFF: {"compression": "tiff_adobe_deflate"},
-    FileFormat.JPEG: {"quality": 95, "subsampling": 0, "optimize": True},
+    FileFormat.JPEG: {"quality": 95, "subsampling": 0},
 }
 
 

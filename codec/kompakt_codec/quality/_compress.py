@@ -125,7 +125,8 @@ class _Rivalry:
         may_win = np.ones(len(images), np.bool_)
         for group in by_shape(images):
             if images[group[0]].shape[0] * images[group[0]].shape[1] >= HUGE:
-                may_win[group] = limits[group] >= ANY_LENGTH
+                found = (trials[i] for i in group)
+                may_win[group] = [trial is None or not trial.meets for trial in found]
                 continue
             for part in in_parts(group, images[group[0]].size):
                 batch = stacked(images, part)

@@ -89,4 +89,4 @@ class Demand:
     def __str__(self) -> str:
         if self.min_psnr_db is not None:
             return f"{self.min_psnr_db:g} dB"
-        return f"an MSE of {self.max_mse:g}"
+        return "any quality" if self.max_mse is None else f"an MSE of {self.max_mse:g}"

@@ -17,7 +17,7 @@ from kompakt_codec.classical import (
     encode_classical_lossless,
     encode_classical_near,
 )
-from kompakt_codec.images import Pixels
+from kompakt_codec.images import WEBP_MAX_SIDE, Pixels
 from kompakt_codec.metrics import mse
 
 _CONTAINER = 27
@@ -47,8 +47,6 @@ _LARGE_HASTE = 1.35
 photographs of which half are within 1.11."""
 _SEARCHED = 9
 """How far around ``_FAST``'s quality the careful encoder's is."""
-_BAND, _SHARE = 16, 8
-"""A large image is judged by bands of so many rows, one of so many."""
 
 
 def challenger(
@@ -59,6 +57,9 @@ def challenger(
     The shortest one, or with ``max_payload`` the one of least error that fits. A search may be left
     out, so it may still be longer than the limit.
     """
+    if max(pixels.shape) > WEBP_MAX_SIDE:
+        may_win = limit >= ANY_LENGTH or lossless_may_win(pixels, limit)
+        return encode_classical_lossless(pixels) if may_win else None
     if pixels.shape[0] * pixels.shape[1] >= LARGE and max_mse > 0:
         return _large_challenger(pixels, limit, max_mse, max_payload)
     if limit < ANY_LENGTH and not is_of_use(pixels, limit, max_mse):
@@ -156,10 +157,6 @@ def lossless_may_win(pixels: Pixels, limit: int) -> bool:
     sent once at least by a prefix code, take d log2(d) bits (Kraft's inequality); and plain
     DEFLATE is not worse than the best by more than a factor.
     """
-    if pixels.shape[0] * pixels.shape[1] >= LARGE:
-        bands = [pixels[row : row + _BAND] for row in range(0, len(pixels), _BAND * _SHARE)]
-        sample = np.concatenate(bands)
-        pixels, limit = sample, -(-limit * len(sample) // len(pixels))
     channels = pixels.shape[2]
     rows = pixels.reshape(len(pixels), -1)
     along = rows[:, channels:] - rows[:, :-channels]
@@ -169,7 +166,10 @@ def lossless_may_win(pixels: Pixels, limit: int) -> bool:
     fewest = min(int(np.count_nonzero(np.bincount(x.ravel()))) for x in predicted)
     if fewest * math.log2(fewest) >= 8 * limit:
         return False
-    return min(len(zlib.compress(x.tobytes(), wbits=-15)) for x in predicted) < _HURRY * limit
+    # The fastest level of DEFLATE is within the factor too.
+    effort = 1 if pixels.shape[0] * pixels.shape[1] >= LARGE else zlib.Z_DEFAULT_COMPRESSION
+    sizes = (len(zlib.compress(x.tobytes(), effort, wbits=-15)) for x in predicted)
+    return any(size < _HURRY * limit for size in sizes)
 
 
 def _webp_may_win(pixels: Pixels, limit: int, max_mse: float) -> bool:
