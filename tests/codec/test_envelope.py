@@ -126,7 +126,7 @@ def deflated(data: bytes) -> bytes:
         (b"\xcbKM\x21\xff\xff\xff\xff\x01", InvalidStreamError, "length is malformed"),
         (b"\xcbKM\x21\xf8\xff\x03\x01", InvalidStreamError, "65528 bytes, over the limit"),
         (b"\xcbKM\x22\xe1\xff\x03\x01", InvalidStreamError, "65505 bytes, over the limit"),
-        (b"\xcbKM\x21\x01\x22", InvalidStreamError, "34 bytes, over the limit of 33"),
+        (b"\xcbKM\x21\x01\x42", InvalidStreamError, "66 bytes, over the limit of 65"),
         (b"\xcbKM\x21\x01\x03abc", InvalidStreamError, "cut"),
         (b"\xcbKM\x21\x01\x03abc----", CorruptStreamError, "check"),
     ],

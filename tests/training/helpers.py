@@ -31,6 +31,7 @@ TINY = {
         "side": 4,
         "units": 8,
         "groups": 2,
+        "spatial": 0,
         "levels": 3,
     },
 }

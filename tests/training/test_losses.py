@@ -54,6 +54,18 @@ def test_every_weight_gets_a_gradient(model):
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in weights)
 
 
+def test_every_weight_of_the_steps_that_see_each_other_gets_a_gradient():
+    torch.manual_seed(0)
+    config = {**TINY["hyperprior"], "spatial": 2}
+    network = build_model("hyperprior", ImageSpec(height=16, width=16, channels=1), config)
+
+    LOSSES["hyperprior"](network, torch.rand(64, 1, 16, 16), 0.5).total.backward()
+
+    near = [p for name, p in network.prior.named_parameters() if name.startswith("near")]
+    assert len(near) == 3 * 2 * 3 * 2
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in near)
+
+
 def test_the_analysis_is_left_alone_at_the_end():
     torch.manual_seed(0)
     model = build_model("hyperprior", ImageSpec(height=8, width=8, channels=1), TINY["hyperprior"])
