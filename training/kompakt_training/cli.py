@@ -112,6 +112,12 @@ def _parser() -> Parser:
     for name, text in _CONFIG_FLAGS.items():
         recipe.add_argument(f"--{name}", type=int, metavar="N", help=text)
     recipe.add_argument(
+        "--default-level",
+        type=int,
+        metavar="N",
+        help="the rate level of a request that names none (default: the middle one)",
+    )
+    recipe.add_argument(
         "--step-scale",
         type=float,
         default=DEFAULT_STEP_SCALE,
@@ -236,7 +242,12 @@ def _settings(parser: Parser, args: argparse.Namespace, model: str) -> Settings:
 def _export_settings(parser: Parser, args: argparse.Namespace, model: str) -> ExportSettings:
     name = args.name or default_name(dataset_name(args.dataset), model)
     try:
-        return ExportSettings(name=name, step_scale=args.step_scale)
+        export = ExportSettings(
+            name=name, step_scale=args.step_scale, default_level=args.default_level
+        )
+        config = _settings(parser, args, model).config
+        export.check_level(config["levels"] if RECIPES[model].rate_distortion else 1)
+        return export
     except ValueError as exc:
         parser.error(str(exc))
 

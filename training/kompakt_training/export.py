@@ -70,7 +70,9 @@ def export_checkpoint(
         details=_details(state, settings, images, export, machine),
     )
 
-    middle = 0 if labels.names else default_level(model.levels)
+    middle = export.default_level
+    if middle is None:
+        middle = 0 if labels.names else default_level(model.levels)
 
     def create(curve: Sequence[Measured]) -> Checkpoint:
         return Checkpoint.create(

@@ -88,6 +88,8 @@ class ExportSettings:
     name: str
     step_scale: float = DEFAULT_STEP_SCALE
     """The VAE's quantiser step, in widths of its posterior."""
+    default_level: int | None = None
+    """The rate level of a request that names none; None is the middle one."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", self.name):
@@ -97,6 +99,11 @@ class ExportSettings:
             )
         if not 0 < self.step_scale <= 100:
             raise ValueError(f"the step scale must be in (0, 100], not {self.step_scale}")
+
+    def check_level(self, levels: int) -> None:
+        """Raise ValueError unless a model with so many levels has the default one."""
+        if self.default_level is not None and not 0 <= self.default_level < levels:
+            raise ValueError(f"the default level must be 0 to {levels - 1}")
 
 
 def flag(name: str) -> str:
@@ -144,6 +151,8 @@ def command_line(
         words += ["--name", export.name]
     if export.step_scale != DEFAULT_STEP_SCALE:
         words += ["--step-scale", str(export.step_scale)]
+    if export.default_level is not None:
+        words += ["--default-level", str(export.default_level)]
     if licence is not None:
         words += ["--licence", licence]
     if init is not None:

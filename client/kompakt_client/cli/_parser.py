@@ -75,7 +75,12 @@ def _add_compress(commands: Any, name: str) -> None:
     parser = _command(commands, name, "compress images to .kpt files")
     _add_inputs(parser, "an image file, or a directory: the image files directly in it")
     _add_output(parser, "digit.png becomes digit.kpt")
-    parser.add_argument("--model", metavar="NAME", help="default: the server's default model")
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        help="default: the server's default model; for compress, another if that does not take "
+        "images of the first one's size",
+    )
     _add_profile(parser, "embedded streams are smaller, but do not name their model")
     _add_fit(parser)
     parser.add_argument(
