@@ -266,3 +266,13 @@ def test_failures_are_one_line(state_file, tmp_path, monkeypatch, capsys, option
     assert words in error
     assert error.count("\n") == 1
     assert not list(tmp_path.glob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"just some words\n", bytes(200), b"PK\x03\x04" + bytes(90)]
+)
+def test_any_other_file_is_one_clear_error(tmp_path, content):
+    path = tmp_path / "notes.pth"
+    path.write_bytes(content)
+    with pytest.raises(TrainingError, match=r"notes.pth is no (state dict|file that torch)"):
+        read_state(path, "bmshj2018-factorized")

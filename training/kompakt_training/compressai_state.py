@@ -72,7 +72,7 @@ def read_state(path: Path, architecture: str) -> CompressaiState:
             f"{path} is no state dict, or holds more than tensors and plain values, which is not "
             "loaded: save model.state_dict() alone"
         ) from exc
-    except (OSError, RuntimeError, ValueError, EOFError) as exc:
+    except Exception as exc:  # whatever the unpickler makes of any bytes
         reason = str(exc).split("\n")[0]
         raise TrainingError(f"{path} is no file that torch.save wrote: {reason}") from exc
     try:

@@ -19,6 +19,8 @@ _EXTRAS = {
     "train": "training",
     "report": "training",
     "bench": "training",
+    "sample": "training",
+    "import-compressai": "training",
 }
 """The extra that each command of Kompakt itself needs."""
 
