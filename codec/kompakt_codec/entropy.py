@@ -1,8 +1,9 @@
 """What every entropy path offers, and integer probability tables (docs/format.md, "Payload")."""
 
 import hashlib
+import math
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -21,6 +22,8 @@ from kompakt_codec.range_coder import PRECISION, RangeDecoders
 
 MAX_TABLE_LENGTH = 4096
 MAX_SYMBOLS = 1 << 26
+_CHUNK_SYMBOLS = 1 << 17
+"""Symbols coded at a time: what bounds the memory of their networks."""
 
 Symbols = npt.NDArray[np.int16]
 Frequencies = npt.NDArray[np.uint32]
@@ -110,6 +113,12 @@ def _check_table(minimum: int, table: Frequencies) -> None:
 
 Decoded = tuple[Symbols, npt.NDArray[np.bool_]]
 """Symbols (N, C, h, w), and which (N,) are those of a payload that has none."""
+
+
+def chunks(count: int, shape: Sequence[int]) -> Iterator[slice]:
+    """Images of symbols of ``shape`` in parts whose networks' memory is bounded."""
+    most = max(1, _CHUNK_SYMBOLS // math.prod(shape))
+    return (slice(start, start + most) for start in range(0, count, most))
 
 
 def decode_each(

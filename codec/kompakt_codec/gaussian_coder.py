@@ -20,6 +20,7 @@ from kompakt_codec.entropy import (
     LatentShape,
     Payloads,
     Symbols,
+    chunks,
     decode_each,
     tensor_array,
 )
@@ -33,8 +34,6 @@ from kompakt_codec.table_coder import TableEntropy
 FOLD = 4
 """How many times smaller z is than y, along each side."""
 _SIDE, _RESIDUAL = "side.", "residual."
-_CHUNK_SYMBOLS = 1 << 17
-"""Symbols coded at a time: what bounds the memory of the network."""
 
 
 class GaussianEntropy:
@@ -74,8 +73,7 @@ class GaussianEntropy:
     def encode(self, symbols: Symbols, levels: Sequence[int]) -> list[bytes]:
         """Code symbols (N, C, h, w) to payloads."""
         payloads: list[bytes] = []
-        for start in range(0, len(symbols), _chunk(symbols.shape[1:])):
-            part = slice(start, start + _chunk(symbols.shape[1:]))
+        for part in chunks(len(symbols), symbols.shape[1:]):
             payloads += self._encode(symbols[part], levels[part])
         return payloads
 
@@ -94,8 +92,7 @@ class GaussianEntropy:
         side = (self.side.channels, *shape[1:])
         limit = max_payload((self._num_folded, *shape[1:]), side)
         results: list[Symbols | StreamError] = []
-        for start in range(0, len(payloads), _chunk(shape)):
-            part = slice(start, start + _chunk(shape))
+        for part in chunks(len(payloads), shape):
             results += decode_each(
                 payloads[part], levels[part], limit, lambda d, q: self._take(d, q, side)
             )
@@ -145,10 +142,6 @@ def max_payload(latents: LatentShape, side: LatentShape) -> int:
 def _tables(tensors: Mapping[str, torch.Tensor], prefix: str, count: int) -> TableEntropy:
     parts = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     return TableEntropy.from_tensors(parts, shape=(count, 1, 1), levels=1)
-
-
-def _chunk(shape: Sequence[int]) -> int:
-    return max(1, _CHUNK_SYMBOLS // int(np.prod(shape, dtype=np.int64)))
 
 
 def _unfolded(y: Symbols) -> Symbols:

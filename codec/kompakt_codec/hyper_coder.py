@@ -20,6 +20,7 @@ from kompakt_codec.entropy import (
     LatentShape,
     Payloads,
     Symbols,
+    chunks,
     decode_each,
     tensor_array,
 )
@@ -51,8 +52,6 @@ if TYPE_CHECKING:
     from kompakt_codec.models import HyperPrior
 
 _MEAN_LIMIT = MAX_SYMBOL << PARAMETER_BITS
-_CHUNK_SYMBOLS = 1 << 17
-"""Symbols decoded at a time: what bounds the memory of their networks."""
 
 
 class HyperEntropy:
@@ -122,8 +121,7 @@ class HyperEntropy:
     def encode(self, symbols: Symbols, levels: Sequence[int]) -> list[bytes]:
         """Code symbols (N, C, h, w), each image at its level, to payloads."""
         payloads: list[bytes] = []
-        for start in range(0, len(symbols), _chunk(symbols.shape[1:])):
-            part = slice(start, start + _chunk(symbols.shape[1:]))
+        for part in chunks(len(symbols), symbols.shape[1:]):
             payloads += self._encode(symbols[part], levels[part])
         return payloads
 
@@ -147,8 +145,7 @@ class HyperEntropy:
     ) -> list[Symbols | StreamError]:
         """Recover symbols of ``shape`` (C, h, w) from each payload, or the error that it is."""
         results: list[Symbols | StreamError] = []
-        for start in range(0, len(payloads), _chunk(shape)):
-            part = slice(start, start + _chunk(shape))
+        for part in chunks(len(payloads), shape):
             results += self._decode(payloads[part], levels[part], shape)
         return results
 
@@ -256,10 +253,6 @@ def max_payload(shape: LatentShape, side: LatentShape) -> int:
     A latent takes at most 24 bits and an escape of 21, a number of z at most 24.
     """
     return 16 + 8 * math.prod(shape) + 4 * math.prod(side)
-
-
-def _chunk(shape: Sequence[int]) -> int:
-    return max(1, _CHUNK_SYMBOLS // int(np.prod(shape, dtype=np.int64)))
 
 
 def _channels_last(symbols: Symbols) -> Floats:

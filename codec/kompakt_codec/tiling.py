@@ -14,12 +14,13 @@ import numpy.typing as npt
 
 from kompakt_codec.entropy import EntropyModel, LatentShape, Payloads, Symbols
 from kompakt_codec.errors import InvalidStreamError, StreamError
+from kompakt_codec.varint import pack_varint, read_varint
 
 LARGEST_TILE = 1024
 """Pixels a side, of which one payload may tell."""
 TRANSFORMED_TILE = 512
 """Pixels a side that the transforms are given at a time, beside their surroundings."""
-_MAX_LENGTH_BYTES = 4
+_LENGTH = {"least": 0, "most_bytes": 4}
 
 _Array = npt.NDArray[Any]
 
@@ -145,23 +146,17 @@ def _decoded(
 
 
 def _joined(parts: Sequence[bytes]) -> bytes:
-    lengths = b"".join(_varint(len(part)) for part in parts[:-1])
-    return lengths + b"".join(parts)
-
-
-def _varint(value: int) -> bytes:
-    groups = []
-    while value > 0x7F:
-        groups.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*groups, value])
+    lengths = (pack_varint(len(part), **_LENGTH) for part in parts[:-1])
+    return b"".join([*lengths, *parts])
 
 
 def _split(payload: bytes, count: int) -> list[bytes]:
     """The payloads of so many tiles. Raises InvalidStreamError."""
     position, lengths = 0, []
     for _ in range(count - 1):
-        length, position = _read_length(payload, position)
+        length, position = read_varint(
+            payload, position, len(payload), "length of a tile", **_LENGTH
+        )
         lengths.append(length)
     lengths.append(len(payload) - position - sum(lengths))
     if lengths[-1] < 0:
@@ -171,15 +166,3 @@ def _split(payload: bytes, count: int) -> list[bytes]:
         parts.append(payload[position : position + length])
         position += length
     return parts
-
-
-def _read_length(payload: bytes, position: int) -> tuple[int, int]:
-    value = 0
-    for count, byte in enumerate(payload[position : position + _MAX_LENGTH_BYTES]):
-        value |= (byte & 0x7F) << (7 * count)
-        if byte & 0x80:
-            continue
-        if byte == 0 and count:  # a superfluous last group
-            break
-        return value, position + count + 1
-    raise InvalidStreamError("the length of a tile is malformed")

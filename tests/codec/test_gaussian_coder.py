@@ -48,7 +48,7 @@ def test_symbols_come_back_whatever_the_batch(seed, size, count):
 def test_a_batch_of_more_than_a_chunk_is_that_of_its_images(monkeypatch):
     symbols = random_symbols(ENTROPY, 1, 5, (1, 2))
     payloads = ENTROPY.encode(symbols, [0] * 5)
-    monkeypatch.setattr("kompakt_codec.gaussian_coder._CHUNK_SYMBOLS", 200)
+    monkeypatch.setattr("kompakt_codec.entropy._CHUNK_SYMBOLS", 200)
     assert ENTROPY.encode(symbols, [0] * 5) == payloads
     assert np.array_equal(ENTROPY.decode(payloads, [0] * 5, symbols.shape[1:]), symbols)
 

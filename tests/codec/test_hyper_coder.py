@@ -59,7 +59,7 @@ def test_a_batch_of_more_than_a_chunk_is_that_of_its_images(monkeypatch):
     symbols = random_symbols(1, 5, (CHANNELS, 3, 2))
     levels = [0, 1, 1, 0, 1]
     payloads = ENTROPY.encode(symbols, levels)
-    monkeypatch.setattr("kompakt_codec.hyper_coder._CHUNK_SYMBOLS", 40)
+    monkeypatch.setattr("kompakt_codec.entropy._CHUNK_SYMBOLS", 40)
     assert ENTROPY.encode(symbols, levels) == payloads
     assert np.array_equal(ENTROPY.decode(payloads, levels, (CHANNELS, 3, 2)), symbols)
 

@@ -334,3 +334,25 @@ def test_a_run_goes_on_only_with_images_seen_as_before(folder, capsys):
     assert train(folder, "--out", "run", "--epochs", "1", "--mirror") == 1
     assert "another --mirror: give the same settings" in capsys.readouterr().err
     assert train(folder, "--out", "run", "--epochs", "1", "--mirror", "--no-resume") == 0
+
+
+def test_a_default_level_of_ones_own_is_kept_and_recorded(tmp_path, monkeypatch):
+    write_pngs(tmp_path / "digits", digits(60))
+    monkeypatch.chdir(tmp_path)
+    command = ["--dataset", "folder:digits", "--out", "run", "--epochs", "1", "--model"]
+    tiny = [f"--{name}={value}" for name, value in TINY["hyperprior"].items() if name != "levels"]
+
+    assert cli.main([*command, "hyperprior", *tiny, "--default-level", "11"]) == 0
+    [path] = (tmp_path / "run").glob("*.safetensors")
+    header = Checkpoint.load(path).header
+
+    assert header.default_level == 11
+    assert header.measured == header.curve[11]
+    assert "--default-level 11" in header.training.command
+
+
+@pytest.mark.parametrize(("model", "level", "most"), [("hyperprior", 13, 12), ("ae", 1, 0)])
+def test_a_default_level_that_a_model_lacks_is_refused(capsys, model, level, most):
+    command = ["--dataset", "mnist", "--model", model, "--default-level", str(level)]
+    assert cli.main(command) == 2
+    assert f"the default level must be 0 to {most}" in capsys.readouterr().err

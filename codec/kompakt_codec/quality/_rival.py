@@ -90,10 +90,7 @@ def best_within_bytes(pixels: Pixels, max_payload: int, max_mse: float) -> Class
         lossless = encode_classical_lossless(pixels)
         if len(lossless.payload) <= max_payload:
             return lossless
-    num_fitting = bisect.bisect_right(
-        _QUALITIES, max_payload, key=lambda quality: _webp(pixels, quality)[0]
-    )
-    for quality in reversed(_QUALITIES[:num_fitting]):
+    for quality in range(_finest_within(pixels, max_payload + 1), -1, -1):
         error = _webp(pixels, quality)[1]
         if error > max_mse:
             break
