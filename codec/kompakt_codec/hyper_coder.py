@@ -113,8 +113,8 @@ class HyperEntropy:
     def side_information(self, symbols: Symbols, levels: Sequence[int]) -> Symbols:
         """What the encoder sends first of symbols (N, C, h, w): z (N, S, ceil(h/2), ceil(w/2))."""
         h = _channels_last(symbols)
-        h = rectify(round_shift(self.layers["h_a.0"](h, levels), WEIGHT_BITS - ACTIVATION_BITS))
-        h = rectify(round_shift(self.layers["h_a.1"](h, levels), WEIGHT_BITS))
+        h = rectify(self.layers["h_a.0"](h, levels), WEIGHT_BITS - ACTIVATION_BITS)
+        h = rectify(self.layers["h_a.1"](h, levels), WEIGHT_BITS)
         z = round_shift(self.layers["h_a.2"](h, levels), SUM_BITS)
         return self.side.clip(z.transpose(0, 3, 1, 2).astype(np.float32), levels)
 
@@ -196,15 +196,15 @@ class HyperEntropy:
 
     def _features(self, z: Symbols, levels: Sequence[int], size: Sequence[int]) -> Floats:
         h = shuffle(self.layers["h_s.0"](_channels_last(z), levels), 2)
-        h = rectify(round_shift(h, WEIGHT_BITS - ACTIVATION_BITS))
+        h = rectify(h, WEIGHT_BITS - ACTIVATION_BITS)
         return self.layers["h_s.1"](h[:, : size[0], : size[1]], levels)
 
     def _parameters(
         self, step: Step, sums: Floats, levels: Sequence[int]
     ) -> tuple[Numbers, Numbers]:
         """Means and log-scales (N, n), in coding order."""
-        h = self.layers[step.mixed](rectify(round_shift(sums, WEIGHT_BITS)), levels)
-        h = self.layers[step.last](rectify(round_shift(h, WEIGHT_BITS)), levels)
+        h = self.layers[step.mixed](rectify(sums, WEIGHT_BITS), levels)
+        h = self.layers[step.last](rectify(h, WEIGHT_BITS), levels)
         sums = round_shift(h, SUM_BITS - PARAMETER_BITS)
         flat = np.clip(sums, -_MEAN_LIMIT, _MEAN_LIMIT).astype(np.int32)
         means, scales = np.split(flat.transpose(0, 3, 1, 2), 2, axis=1)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kompakt_codec.errors import CheckpointError
+from kompakt_codec.jit import kernel
 from kompakt_codec.range_coder import PRECISION
 
 WEIGHT_BITS = 12
@@ -39,10 +40,21 @@ def round_shift(x: Floats, bits: int) -> Floats:
     return np.floor((x + 0.5 * (1 << bits)) * (1.0 / (1 << bits)))
 
 
-def rectify(x: Floats) -> Floats:
-    """The leaky rectifier of slope 1/8 on whole numbers, rounded down, within the limit."""
-    leaky = np.maximum(x, np.floor(x * SLOPE))
-    return np.clip(leaky, -ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+def rectify(x: Floats, bits: int) -> Floats:
+    """``round_shift``, then the leaky rectifier of slope 1/8, rounded down, within the limit."""
+    made = np.empty(x.shape)
+    _rectify(
+        np.ascontiguousarray(x).reshape(-1), 0.5 * (1 << bits), 1.0 / (1 << bits), made.reshape(-1)
+    )
+    return made
+
+
+@kernel
+def _rectify(x: Floats, half: float, factor: float, made: Floats) -> None:
+    for i in range(len(x)):
+        value = np.floor((x[i] + half) * factor)
+        leaky = max(value, np.floor(value * SLOPE))
+        made[i] = min(max(leaky, -ACTIVATION_LIMIT), ACTIVATION_LIMIT)
 
 
 def check_exact(weight: Floats, shifts: Floats, largest_input: float) -> None:

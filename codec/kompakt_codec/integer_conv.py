@@ -7,6 +7,7 @@ all sums below 2**24, they are multiplied in float32.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,23 +56,25 @@ class IntegerConv:
 
         With ``place``, only those of every other row and column from there on.
         """
-        height, width = x.shape[1:3]
-        step = 2 if self.kernel == 2 or place else 1
-        top, left = place or (0, 0)
-        before, after = (1, 1) if self.kernel == 3 else (0, self.kernel - 1)
         matrix = self._narrow if self._is_narrow(x) else self._wide
-        edges = before + after
-        padded = np.zeros((len(x), height + edges, width + edges, x.shape[3]), matrix.dtype)
-        padded[:, before : before + height, before : before + width] = x
-        seen = sliding_window_view(padded, (self.kernel, self.kernel), axis=(1, 2))
-        seen = seen[:, top::step, left::step].transpose(0, 1, 2, 4, 5, 3)
-        sums = np.empty((*seen.shape[:3], len(self.weight)))
         shifts = self.shifts[list(levels)].astype(np.float64)[:, None, None, :]
+        seen = self._windows(x.astype(matrix.dtype, copy=False), place)
+        sums = np.empty((*seen.shape[:3], len(self.weight)))
         for part in _parts(seen.shape[:3]):
             rows = seen[part]
             products = rows.reshape(-1, len(matrix)) @ matrix
             np.add(products.reshape(*rows.shape[:3], -1), shifts[part[0]], out=sums[part])
         return sums
+
+    def _windows(self, x: npt.NDArray[Any], place: tuple[int, int] | None) -> npt.NDArray[Any]:
+        """What each sum is of, (N, h', w', k, k, in), without a copy of it."""
+        step = 2 if self.kernel == 2 or place else 1
+        top, left = place or (0, 0)
+        if self.kernel > 1:
+            edges = (1, 1) if self.kernel == 3 else (0, 1)
+            x = np.pad(x, ((0, 0), edges, edges, (0, 0)))
+        seen = sliding_window_view(x, (self.kernel, self.kernel), axis=(1, 2))
+        return seen[:, top::step, left::step].transpose(0, 1, 2, 4, 5, 3)
 
     @cached_property
     def _wide(self) -> Floats:
@@ -90,7 +93,8 @@ class IntegerConv:
 
     def _is_narrow(self, x: Floats) -> bool:
         """Whether float32, which is twice as fast, holds all sums of these inputs exactly."""
-        return float(np.abs(x).max(initial=0)) * self._reach < _EXACT_IN_FLOAT32
+        largest = max(x.max(initial=0), -x.min(initial=0))
+        return float(largest) * self._reach < _EXACT_IN_FLOAT32
 
 
 def _parts(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
