@@ -87,6 +87,7 @@ class Client(BaseClient):
           rate level of the model. Default: the model's default level.
         - `fallback`: "best" (default) lets a classical codec (DEFLATE, PNG, WebP) make
           the stream of an image for which it needs fewer bytes at no worse quality;
+          "thorough" lets AVIF too, which takes seconds of a core for a photograph;
           "never" does not.
         - `keep_metadata`: True to keep EXIF and XMP with the stream, for the PNG, WebP
           and JPEG files that it is decompressed to; default, they are dropped. Only

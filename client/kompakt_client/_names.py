@@ -8,7 +8,7 @@ from typing import Literal
 
 Profile = Literal["file", "embedded"]
 Fit = Literal["refuse", "contain", "cover", "stretch"]
-Fallback = Literal["best", "never"]
+Fallback = Literal["best", "thorough", "never"]
 Format = Literal["raw", "png", "webp", "bmp", "tiff", "jpeg"]
 BaselineName = Literal["zip", "deflate", "png", "webp-lossless", "jpeg", "webp", "avif", "jpeg-xl"]
 

@@ -38,6 +38,7 @@ FITS: dict[Fit, pb.Fit.ValueType] = {
 }
 FALLBACKS: dict[Fallback, pb.Fallback.ValueType] = {
     "best": pb.FALLBACK_BEST,
+    "thorough": pb.FALLBACK_THOROUGH,
     "never": pb.FALLBACK_NEVER,
 }
 FORMATS: dict[Format, pb.ImageFormat.ValueType] = {

@@ -23,6 +23,8 @@ MAX_LEVELS = 13
 DEFLATE = 13
 NAMED_CODEC = 14
 """The mode of a classical frame whose payload's first byte names the codec."""
+AVIF = 4
+"""The first byte of a payload that is an AVIF file."""
 DEFLATE_ONE_BLOCK = 15
 
 _IS_LITTLE = sys.byteorder == "little"
@@ -72,10 +74,12 @@ class Frame:
     def verify(self, fingerprint: bytes, decoded: Symbols | Pixels) -> None:
         """Raise CorruptStreamError unless the check matches what was decoded.
 
-        That is the symbols, or in a classical frame the uint8 pixels (height, width, channels).
+        That is the symbols, or in a classical frame the uint8 pixels (height, width, channels). Of
+        an AVIF file its bytes are checked instead.
         """
         opening = self.head_and_shape + _codec_name(self.mode, self.payload)
-        if _check(self.profile, fingerprint, opening, decoded) != self.check:
+        checked = _checked(self.mode, self.payload, decoded)
+        if _check(self.profile, fingerprint, opening, checked) != self.check:
             raise CorruptStreamError("the check does not match: the stream was cut or changed")
 
 
@@ -95,7 +99,8 @@ def pack_frame(
     model that accepts several.
     """
     head_and_shape, opening = _opening(fingerprint, profile, mode, size)
-    check = _check(profile, fingerprint, head_and_shape + _codec_name(mode, payload), decoded)
+    checked = _checked(mode, payload, decoded)
+    check = _check(profile, fingerprint, head_and_shape + _codec_name(mode, payload), checked)
     return opening + payload + check
 
 
@@ -162,6 +167,13 @@ _crc_of = functools.lru_cache(1024)(crc32c)
 
 def _codec_name(mode: int, payload: bytes) -> bytes:
     return payload[:1] if mode == NAMED_CODEC else b""
+
+
+def _checked(mode: int, payload: bytes, decoded: Symbols | Pixels) -> Symbols | Pixels:
+    """What the check covers: what AV1 leaves open, how colours become RGB, is not to break it."""
+    if _codec_name(mode, payload) != bytes([AVIF]):
+        return decoded
+    return np.frombuffer(payload, np.uint8, offset=1)
 
 
 def _describe_foreign(data: bytes) -> str:

@@ -23,7 +23,7 @@ from kompakt_codec.images import (
     image_from_raw,
     image_shape,
 )
-from kompakt_codec.quality import Demand
+from kompakt_codec.quality import Demand, Fallback
 from kompakt_service.call import Timings
 from kompakt_service.errors import ServiceError
 
@@ -39,10 +39,11 @@ FITS: Mapping[int, Fit] = {
     pb.FIT_COVER: Fit.COVER,
     pb.FIT_STRETCH: Fit.STRETCH,
 }
-FALLBACKS: Mapping[int, bool] = {
-    pb.FALLBACK_UNSPECIFIED: True,
-    pb.FALLBACK_BEST: True,
-    pb.FALLBACK_NEVER: False,
+FALLBACKS: Mapping[int, Fallback] = {
+    pb.FALLBACK_UNSPECIFIED: Fallback.BEST,
+    pb.FALLBACK_BEST: Fallback.BEST,
+    pb.FALLBACK_NEVER: Fallback.NEVER,
+    pb.FALLBACK_THOROUGH: Fallback.THOROUGH,
 }
 FORMATS: Mapping[int, FileFormat | None] = {
     pb.IMAGE_FORMAT_UNSPECIFIED: None,

@@ -13,7 +13,7 @@ from kompakt_codec.codec import Codec
 from kompakt_codec.errors import StreamError
 from kompakt_codec.frame import Profile, parse_frame
 from kompakt_codec.images import Pixels
-from kompakt_codec.quality import Demand, Made, compress_with
+from kompakt_codec.quality import Demand, Fallback, Made, compress_with
 from kompakt_service.errors import ServiceError
 
 
@@ -54,7 +54,7 @@ def _pictures(size: tuple[int, int], channels: int) -> list[Pixels]:
 
 
 def _round_trip(codec: Codec, images: list[Pixels], level: int) -> None:
-    demand = Demand(level=level, fallback=False)
+    demand = Demand(level=level, fallback=Fallback.NEVER)
     results = compress_with(codec, images, demand, reconstruct=True)
     made = [one for one in results if isinstance(one, Made)]
     if not all(one.mse is not None and math.isfinite(one.mse) for one in made):

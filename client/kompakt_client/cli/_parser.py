@@ -245,15 +245,24 @@ def _add_quality(parser: argparse.ArgumentParser) -> None:
     one.add_argument(
         "--label", metavar="NAME", help="the images' label, for a model conditioned on labels"
     )
-    parser.add_argument(
+    rival = parser.add_mutually_exclusive_group()
+    rival.add_argument(
         "--no-fallback",
         dest="fallback",
         action="store_const",
         const="never",
-        default="best",
         help="keep the model's stream where a classical codec would make a smaller one; for "
-        "photographs that is several times as fast",
+        "photographs that is faster",
     )
+    rival.add_argument(
+        "--thorough",
+        dest="fallback",
+        action="store_const",
+        const="thorough",
+        help="let AVIF make the stream too where it is smaller, which takes seconds for a "
+        "photograph",
+    )
+    parser.set_defaults(fallback="best")
 
 
 def _add_common(parser: argparse.ArgumentParser, *, default: int = 30) -> None:

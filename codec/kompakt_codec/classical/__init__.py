@@ -6,9 +6,11 @@ or WebP without what the decoder knows already, so that the frame around it cost
 
 from kompakt_codec.classical._bodies import (
     ClassicalBody,
+    avif_body,
     classical_name,
     decode_classical,
     encode_classical,
+    encode_classical_avif,
     encode_classical_lossless,
     encode_classical_near,
 )
@@ -16,11 +18,13 @@ from kompakt_codec.classical._bound import cannot_win, cannot_win_batch
 
 __all__ = [
     "ClassicalBody",
+    "avif_body",
     "cannot_win",
     "cannot_win_batch",
     "classical_name",
     "decode_classical",
     "encode_classical",
+    "encode_classical_avif",
     "encode_classical_lossless",
     "encode_classical_near",
 ]

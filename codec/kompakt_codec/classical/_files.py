@@ -4,10 +4,13 @@ Shapes are (height, width, channels). Of PNG (RFC 2083) the filtered rows are le
 9649) the bitstream without its dimensions.
 """
 
+import io
 import struct
 import zlib
 
-from kompakt_codec.baselines import decode_baseline
+from PIL import Image
+
+from kompakt_codec.baselines import BASELINES, decode_baseline
 from kompakt_codec.errors import CodecError, CorruptStreamError, InvalidStreamError
 from kompakt_codec.images import WEBP_MAX_SIDE, Pixels
 
@@ -71,6 +74,24 @@ def decode_webp(body: bytes, shape: Shape, *, lossless: bool) -> Pixels:
     """Decode a stripped WebP file. Raises InvalidStreamError or CorruptStreamError."""
     file = restore_webp(body, shape, lossless=lossless)
     return _decode("webp-lossless" if lossless else "webp", file, shape)
+
+
+def decode_avif(file: bytes, shape: Shape) -> Pixels:
+    """Decode an AVIF file. Raises InvalidStreamError or CorruptStreamError."""
+    _require_size(file, shape)
+    return _decode("avif", file, shape)
+
+
+def _require_size(file: bytes, shape: Shape) -> None:
+    """Raise InvalidStreamError, before there are pixels, unless a file says that it has them."""
+    BASELINES["avif"].require()
+    try:
+        with Image.open(io.BytesIO(file), formats=["AVIF"]) as image:
+            size = image.height, image.width
+    except Exception as error:  # whatever a foreign decoder makes of damaged bytes
+        raise CorruptStreamError("no pixels lead to this avif stream") from error
+    if size != shape[:2]:
+        raise InvalidStreamError(f"an AVIF file of {size[0]}x{size[1]}, not {shape[0]}x{shape[1]}")
 
 
 def _decode(baseline: str, file: bytes, shape: Shape) -> Pixels:

@@ -10,7 +10,7 @@ from kompakt_codec.quality._compress import (
     compress_with,
     open_contest,
 )
-from kompakt_codec.quality._demand import Demand, QualityUnreachableError
+from kompakt_codec.quality._demand import Demand, Fallback, QualityUnreachableError
 from kompakt_codec.quality._engine import Engine, Size
 from kompakt_codec.quality._search import LevelSearch
 from kompakt_codec.quality._warm_up import warm_up
@@ -19,6 +19,7 @@ __all__ = [
     "Contest",
     "Demand",
     "Engine",
+    "Fallback",
     "LevelSearch",
     "Made",
     "QualityUnreachableError",

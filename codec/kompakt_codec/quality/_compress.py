@@ -13,7 +13,8 @@ from kompakt_codec.entropy import Symbols
 from kompakt_codec.frame import Profile
 from kompakt_codec.grouping import by_shape, in_parts, stacked
 from kompakt_codec.images import Pixels
-from kompakt_codec.quality._demand import Demand, QualityUnreachableError
+from kompakt_codec.quality._avif import best_with_avif
+from kompakt_codec.quality._demand import Demand, Fallback, QualityUnreachableError
 from kompakt_codec.quality._engine import Engine
 from kompakt_codec.quality._model import ModelTrials, Trial
 from kompakt_codec.quality._rival import ANY_LENGTH, HUGE, challenger
@@ -119,7 +120,7 @@ class _Rivalry:
         self, images: Sequence[Pixels], trials: Sequence[Trial | None]
     ) -> npt.NDArray[np.bool_]:
         """For which images a classical codec may be of use, (N,)."""
-        if not self._demand.fallback:
+        if not self._demand.falls_back:
             return np.zeros(len(images), np.bool_)
         limits = np.array([self._limit(*pair) for pair in zip(images, trials, strict=True)])
         may_win = np.ones(len(images), np.bool_)
@@ -162,7 +163,10 @@ class _Rivalry:
         if bound is None:
             bound = trial.mse if trial is not None and trial.meets else 1.0
         room = None if most is None else most - self._framing(pixels)
-        body = challenger(pixels, self._limit(pixels, trial), bound, max_payload=room)
+        limit = self._limit(pixels, trial)
+        body = challenger(pixels, limit, bound, max_payload=room)
+        if self._demand.fallback is Fallback.THOROUGH:
+            body = best_with_avif(pixels, limit, bound, body, max_payload=room)
         return None if body is None else self._of_body(body, pixels)
 
     def _wins(self, rival: Made, trial: Trial | None) -> bool:

@@ -1,10 +1,15 @@
 """What can be demanded of a stream, and the error of what cannot be met."""
 
+import enum
 import math
 from dataclasses import dataclass
 
 from kompakt_codec.errors import CodecError
 from kompakt_codec.metrics import psnr_db
+
+GUARD = 2.0**-10
+"""A model's MSE, and AVIF's, stays below a bound by this share, since another device, batch or
+library may round a pixel to its neighbour (docs/format.md, "What is promised")."""
 
 
 class QualityUnreachableError(CodecError):
@@ -34,6 +39,16 @@ class QualityUnreachableError(CodecError):
         self.mse = mse
 
 
+class Fallback(enum.Enum):
+    """Which classical codecs may take a model's place."""
+
+    NEVER = enum.auto()
+    BEST = enum.auto()
+    """DEFLATE, PNG and WebP."""
+    THOROUGH = enum.auto()
+    """AVIF too, which takes seconds of a core for a photograph."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
     """What every stream has to be: one bound at most; without any, of the model's default level.
@@ -49,8 +64,7 @@ class Demand:
     max_bytes: int | None = None
     """All framing included."""
     lossless: bool = False
-    fallback: bool = True
-    """Whether a classical codec may take the model's place."""
+    fallback: Fallback = Fallback.BEST
 
     def __post_init__(self) -> None:
         bounds = {
@@ -78,6 +92,11 @@ class Demand:
         while psnr_db(bound) < self.min_psnr_db:  # rounding must not let a smaller PSNR pass
             bound = math.nextafter(bound, 0)
         return bound
+
+    @property
+    def falls_back(self) -> bool:
+        """Whether any classical codec may take the model's place."""
+        return self.fallback is not Fallback.NEVER
 
     def check_level(self, levels: int) -> None:
         """Raise ValueError if a model with so many levels lacks the one that is demanded."""

@@ -11,13 +11,9 @@ from kompakt_codec.codec import crop_pixels
 from kompakt_codec.entropy import Symbols
 from kompakt_codec.images import Pixels
 from kompakt_codec.metrics import mse
-from kompakt_codec.quality._demand import Demand
+from kompakt_codec.quality._demand import GUARD, Demand
 from kompakt_codec.quality._engine import Engine, Size
 from kompakt_codec.quality._search import Integers, LevelSearch
-
-GUARD = 2.0**-10
-"""A model's MSE stays below a bound by this share, since another device or batch may round a pixel
-to its neighbour (docs/format.md, "What is promised")."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,7 +48,7 @@ class ModelTrials:
         """Find the best trials and make their streams."""
         if self._bound is None and self._demand.max_bytes is None:
             self._take_level()
-        elif self._bound != 0 or not self._demand.fallback:
+        elif self._bound != 0 or not self._demand.falls_back:
             self._search()
         self._encode([trial for trial in self.best if trial and not trial.stream])
 

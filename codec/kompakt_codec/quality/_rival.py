@@ -4,11 +4,14 @@ Their searches take long, so it is first told whether one can be of use.
 """
 
 import bisect
+import functools
 import math
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from kompakt_codec.baselines import BASELINES, LossyBaseline
 from kompakt_codec.classical import (
@@ -23,18 +26,23 @@ from kompakt_codec.metrics import mse
 _CONTAINER = 27
 """Bytes of a WebP file that its classical payload does without, at most."""
 _QUALITIES = range(101)
+Tried = Callable[[int], tuple[int, float]]
+"""From a quality to the size of a codec's payload there, or a little less, and its MSE."""
 _HURRY = 2.5
 """How many times the best lossless payload's size plain DEFLATE may take."""
 _HASTE = 1.75
 """How many times its careful encoder's payload WebP's fastest may take: 1.6 at most on 3,000 small
 images of many kinds whose careful payload is under 40 bytes."""
+_FEW = 256
+"""Bytes that 256 values, all that there are, take at least in a prefix code's own table."""
 _MARGIN = 1.05
 """How clearly a trial has to fail before its neighbours are not looked at: size and distortion do
 not strictly follow quality."""
 
 
-_WEBP = BASELINES["webp"]
-assert isinstance(_WEBP, LossyBaseline)
+_webp_baseline = BASELINES["webp"]
+assert isinstance(_webp_baseline, LossyBaseline)
+_WEBP = _webp_baseline
 _FASTEST = replace(_WEBP, options={"method": 0})
 _FAST = replace(_WEBP, options={"method": 2})
 LARGE = 1 << 13
@@ -46,7 +54,13 @@ _PHOTO, _PHOTO_HASTE = 1 << 16, 1.35
 """As ``_HASTE``, for ``_FAST`` at equal MSE and from so many pixels on: 1.30 at most on 100 trials
 of photographs. On 200 smaller pieces it was 1.74, for 99 of 100 of them 1.25."""
 _SEARCHED = 9
-"""How far around ``_FAST``'s quality the careful encoder's is."""
+"""How far around the quality that was found it is looked at more closely."""
+_AIM = 1.12
+"""Times the bound on the MSE, what a trial should fail it by: clearly, but only just."""
+_SLOPE = 0.03
+"""By how much log(MSE) falls from one quality to the next, about."""
+_PERIOD, _ROUGH = 64, 4
+"""Rows of which a quarter is looked at first, and how nearly that tells a quality."""
 
 
 def challenger(
@@ -58,8 +72,8 @@ def challenger(
     out, so it may still be longer than the limit.
     """
     if max(pixels.shape) > WEBP_MAX_SIDE:
-        may_win = limit >= ANY_LENGTH or lossless_may_win(pixels, limit)
-        return encode_classical_lossless(pixels) if may_win else None
+        is_small = limit >= ANY_LENGTH or lossless_may_win(pixels, limit)
+        return encode_classical_lossless(pixels) if is_small else None
     if pixels.shape[0] * pixels.shape[1] >= LARGE and max_mse > 0:
         return _large_challenger(pixels, limit, max_mse, max_payload)
     if limit < ANY_LENGTH and not is_of_use(pixels, limit, max_mse):
@@ -116,10 +130,10 @@ def _large_challenger(
                 return body if body.mse <= max_mse else None
             quality -= 1
         return None
-    quality = _coarsest_within(pixels, limit, max_mse)
-    if quality < 0:
+    middle = _contested(pixels, limit, max_mse)
+    if middle is None:
         return None
-    body = _near(pixels, quality - _SEARCHED, quality + _SEARCHED, max_mse)
+    body = _near(pixels, middle - _SEARCHED, middle + _SEARCHED, max_mse)
     return body or _near(pixels, _QUALITIES[0], _QUALITIES[-1], max_mse)
 
 
@@ -128,25 +142,40 @@ def _near(pixels: Pixels, first: int, last: int, max_mse: float = 1.0) -> Classi
     return encode_classical_near(pixels, max_mse, qualities)
 
 
-def _coarsest_within(pixels: Pixels, limit: int, max_mse: float) -> int:
-    """The quality at which a fast WebP encoder meets the bound, -1 if none does near the limit."""
-    sizes: dict[int, int] = {}
+def _contested(pixels: Pixels, limit: int, max_mse: float) -> int | None:
+    """A quality near which WebP meets the bound, or None if it is no shorter than the limit there.
+
+    Few encodings tell most photographs: where a quality fails in both, those above it fail in size.
+    """
+    aim = max_mse * _AIM
+    quality = _rough_quality(pixels, aim)
     is_photo = pixels.shape[0] * pixels.shape[1] >= _PHOTO
-    bound = limit * (_PHOTO_HASTE if is_photo else _HASTE)
+    haste = _PHOTO_HASTE if is_photo else _HASTE
+    for encoder, bound in ((_FAST, limit * haste), (_WEBP, limit), (_WEBP, limit)):
+        size, error = _webp(pixels, quality, encoder)
+        if size >= bound and (quality == 0 or error > max_mse * _MARGIN):
+            return None
+        quality += round(math.log(max(error, max_mse / 100) / aim) / _SLOPE)
+        quality = min(max(quality, _QUALITIES[0]), _QUALITIES[-1])
+    return quality
+
+
+def _rough_quality(pixels: Pixels, max_mse: float) -> int:
+    """About the lowest quality whose MSE is within a bound: that of a quarter of the rows."""
+    whole = len(pixels) // _PERIOD * _PERIOD
+    bands = pixels[:whole].reshape(-1, _PERIOD, *pixels.shape[1:])[:, : _PERIOD // 4]
+    sample = bands.reshape(-1, *pixels.shape[1:]) if whole else pixels
     low, high = 0, _QUALITIES[-1]
-    while low <= high:
+    while high - low > _ROUGH:
         quality = (low + high) // 2
-        sizes[quality], error = _webp(pixels, quality, _FAST)
-        is_over = sizes[quality] >= bound
-        if is_over and error > max_mse * _MARGIN:
-            return -1
-        low, high = (quality + 1, high) if error > max_mse else (low, quality - 1)
-    return low if low in sizes and sizes[low] < bound else -1
+        is_bad = _webp(sample, quality, _FAST)[1] > max_mse
+        low, high = (quality, high) if is_bad else (low, quality)
+    return (low + high) // 2
 
 
 def _finest_within(pixels: Pixels, limit: int) -> int:
     """The last quality of the careful encoder whose payload is shorter, -1 for none."""
-    return bisect.bisect_left(_QUALITIES, limit, key=lambda quality: _webp(pixels, quality)[0]) - 1
+    return finest_within(functools.partial(_webp, pixels), limit)
 
 
 def lossless_may_win(pixels: Pixels, limit: int) -> bool:
@@ -162,22 +191,43 @@ def lossless_may_win(pixels: Pixels, limit: int) -> bool:
     predicted = rows, along, along[1:] - along[:-1]
     if not all(x.size for x in predicted):  # a single row or column
         return True
-    fewest = min(int(np.count_nonzero(np.bincount(x.ravel()))) for x in predicted)
-    if fewest * math.log2(fewest) >= 8 * limit:
-        return False
+    if limit <= _FEW:
+        fewest = min(int(np.count_nonzero(np.bincount(x.ravel()))) for x in predicted)
+        if fewest * math.log2(fewest) >= 8 * limit:
+            return False
     # The fastest level of DEFLATE is within the factor too.
     effort = 1 if pixels.shape[0] * pixels.shape[1] >= LARGE else zlib.Z_DEFAULT_COMPRESSION
-    sizes = (len(zlib.compress(x.tobytes(), effort, wbits=-15)) for x in predicted)
-    return any(size < _HURRY * limit for size in sizes)
+    return any(_deflates_within(x, math.ceil(_HURRY * limit), effort) for x in predicted)
+
+
+def _deflates_within(x: npt.NDArray[np.uint8], limit: int, effort: int) -> bool:
+    """Whether plain DEFLATE is shorter; it stops where it is not."""
+    engine = zlib.compressobj(effort, wbits=-15)
+    size = 0
+    for first in range(0, len(x), _PERIOD):
+        size += len(engine.compress(x[first : first + _PERIOD].tobytes()))
+        if size >= limit:
+            return False
+    return size + len(engine.flush()) < limit
 
 
 def _webp_may_win(pixels: Pixels, limit: int, max_mse: float) -> bool:
     """Bisect the quality of lossy WebP to one that wins, or that fails in both size and MSE."""
     if len(_FASTEST.encode(pixels, 0, "")) - _CONTAINER >= limit * _HASTE:
         return False
+    return may_win(functools.partial(_webp, pixels), limit, max_mse)
+
+
+def finest_within(tried: Tried, limit: int) -> int:
+    """The last quality at which a codec's payload is shorter than a limit, -1 for none."""
+    return bisect.bisect_left(_QUALITIES, limit, key=lambda quality: tried(quality)[0]) - 1
+
+
+def may_win(tried: Tried, limit: int, max_mse: float) -> bool:
+    """Whether a codec may have a payload shorter than a limit within a bound on the MSE."""
     low, high, quality = 0, _QUALITIES[-1], 0
     while low <= high:
-        size, error = _webp(pixels, quality)
+        size, error = tried(quality)
         too_large, too_bad = size >= limit * _MARGIN, error > max_mse * _MARGIN
         if too_large and (too_bad or quality == 0):
             return False

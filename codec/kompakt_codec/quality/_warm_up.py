@@ -5,14 +5,14 @@ import numpy as np
 from kompakt_codec.codec import Codec
 from kompakt_codec.frame import Profile
 from kompakt_codec.quality._compress import Made, compress_with
-from kompakt_codec.quality._demand import Demand
+from kompakt_codec.quality._demand import Demand, Fallback
 
 
 def warm_up(codec: Codec) -> None:
     """Compress and decompress a flat image: loops are compiled, memory and threads allotted."""
     header = codec.header
     flat = np.zeros((header.height, header.width, header.channels), np.uint8)
-    for fallback in (True, False):
+    for fallback in (Fallback.BEST, Fallback.NEVER):
         made = compress_with(codec, [flat], Demand(fallback=fallback), profile=Profile.EMBEDDED)
         streams = [one.stream for one in made if isinstance(one, Made)]
         codec.decompress(streams, profile=Profile.EMBEDDED)

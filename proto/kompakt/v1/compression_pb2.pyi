@@ -137,6 +137,10 @@ class _FallbackEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fallback.Val
     """Only the model's own streams. What it cannot reach, lossless among it, is
     QUALITY_UNREACHABLE.
     """
+    FALLBACK_THOROUGH: _Fallback.ValueType  # 3
+    """As FALLBACK_BEST, with AVIF among the classical codecs. That takes seconds of
+    a core for a photograph.
+    """
 
 class Fallback(_Fallback, metaclass=_FallbackEnumTypeWrapper):
     """Whether a classical codec may take a model's place. Its frame names the model
@@ -154,6 +158,10 @@ enough or small enough, and every lossless one.
 FALLBACK_NEVER: Fallback.ValueType  # 2
 """Only the model's own streams. What it cannot reach, lossless among it, is
 QUALITY_UNREACHABLE.
+"""
+FALLBACK_THOROUGH: Fallback.ValueType  # 3
+"""As FALLBACK_BEST, with AVIF among the classical codecs. That takes seconds of
+a core for a photograph.
 """
 Global___Fallback: _TypeAlias = Fallback  # noqa: Y015
 
