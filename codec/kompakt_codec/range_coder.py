@@ -89,6 +89,90 @@ def find(
 
 
 @kernel
+def put_all(
+    state: States,
+    words: Words,
+    lefts: npt.NDArray[np.uint32],
+    frequencies: npt.NDArray[np.uint32],
+) -> None:
+    """``put`` for symbols of one stream one after another, without a round trip to memory each."""
+    low, span, count = state[0], state[1], np.int64(state[2])
+    for i in range(len(lefts)):
+        scale = span >> _PRECISION
+        added = low + scale * np.uint64(lefts[i])
+        if added < low:
+            _carry(words, np.uint64(count))
+        low, span = added, scale * np.uint64(frequencies[i])
+        if span < _LEAST:
+            words[count] = np.uint32(low >> _WORD)
+            count += 1
+            low <<= _WORD
+            span <<= _WORD
+    state[0], state[1], state[2] = low, span, count
+
+
+@kernel
+def find_all(
+    state: States,
+    words: Words,
+    cumulative: npt.NDArray[np.uint32],
+    likely: int,
+    reach: int,
+    found: npt.NDArray[np.int32],
+) -> bool:
+    """Fill ``found`` with symbols of one stream and one table; False if one lies in none.
+
+    The table stands around ``likely``, where the cumulative frequency of the symbol 0 is, from
+    -reach to reach.
+    """
+    distance, span, count = state[0], state[1], np.int64(state[2])
+    for i in range(len(found)):
+        scale = span >> _PRECISION
+        left = scale * np.uint64(cumulative[likely])
+        right = scale * np.uint64(cumulative[likely + 1])
+        symbol = 0
+        if not left <= distance < right:
+            symbol, left, right = _search(distance, scale, cumulative, likely, reach)
+            if distance >= right:
+                return False
+        found[i] = symbol
+        distance -= left
+        span = right - left
+        if span < _LEAST:
+            distance <<= _WORD
+            if count < len(words):  # zeros follow a payload without end
+                distance |= np.uint64(words[count])
+            count += 1
+            span <<= _WORD
+    state[0], state[1], state[2] = distance, span, count
+    return True
+
+
+@kernel
+def _search(
+    distance: np.uint64,
+    scale: np.uint64,
+    cumulative: npt.NDArray[np.uint32],
+    likely: int,
+    reach: int,
+) -> tuple[int, np.uint64, np.uint64]:
+    """The last symbol that begins at a distance or before, and where it begins and ends."""
+    low, high = -reach, reach
+    if distance < scale * np.uint64(cumulative[likely]):
+        high = -1
+    else:
+        low = 1
+    while low < high:
+        middle = (low + high + 1) >> 1
+        if distance >= scale * np.uint64(cumulative[likely + middle]):
+            low = middle
+        else:
+            high = middle - 1
+    left = scale * np.uint64(cumulative[likely + low])
+    return low, left, scale * np.uint64(cumulative[likely + low + 1])
+
+
+@kernel
 def _carry(words: Words, count: np.uint64) -> None:
     position = np.int64(count) - 1
     words[position] += np.uint32(1)

@@ -12,14 +12,14 @@ import numpy.typing as npt
 from kompakt_codec.integer import PARAMETER_BITS, Integers, Lookup
 from kompakt_codec.jit import kernel
 from kompakt_codec.range_coder import (
-    PRECISION,
     RangeDecoders,
     RangeEncoders,
     States,
     Words,
-    find,
+    find_all,
     peek,
     put,
+    put_all,
     skip,
 )
 
@@ -96,25 +96,35 @@ def _encode(
     starts: Integers,
     reaches: Integers,
 ) -> None:
-    order, rows = np.zeros(means.shape[1], np.int64), np.zeros(means.shape[1], np.int64)
+    order, rests = np.empty(means.shape[1], np.int32), np.empty(means.shape[1], np.int32)
+    ends, beyond = np.empty(_NUM_ROWS + 1, np.int64), np.empty(means.shape[1], np.int32)
+    lefts = np.empty(means.shape[1], np.uint32)
+    frequencies = np.empty(means.shape[1], np.uint32)
     for i in range(len(means)):
-        _arrange(means[i], scales[i], order, rows)
-        first = 0
-        while first < len(order):
-            reach = reaches[rows[order[first]]]
-            end = first
-            while end < len(order) and reaches[rows[order[end]]] == reach:
-                k = order[end]
-                rest = symbols[i, k] - _whole(means[i, k])
-                place = starts[rows[k]] + min(max(rest, -reach), reach) + reach
-                left = np.uint64(cumulative[place])
-                put(states[i], words[i], left, np.uint64(cumulative[place + 1]) - left)
-                end += 1
-            for k in order[first:end]:
-                beyond = abs(symbols[i, k] - _whole(means[i, k])) - reach
-                if beyond >= 0:
-                    put_escape(states[i], words[i], beyond)
-            first = end
+        state, row_words = states[i], words[i]
+        _arrange(means[i], scales[i], order, ends)
+        for position in range(len(order)):
+            k = order[position]
+            rests[position] = symbols[i, k] - _whole(means[i, k])
+        first, row = 0, 0
+        while row < _NUM_ROWS:
+            reach, escapes, begun = reaches[row], 0, first
+            while row < _NUM_ROWS and reaches[row] == reach:
+                middle = starts[row] + reach
+                for position in range(first, ends[row]):
+                    rest = rests[position]
+                    if abs(rest) >= reach:
+                        beyond[escapes] = abs(rest) - reach
+                        escapes += 1
+                        rest = min(max(rest, -reach), reach)
+                    left = cumulative[middle + rest]
+                    lefts[position] = left
+                    frequencies[position] = cumulative[middle + rest + 1] - left
+                first = ends[row]
+                row += 1
+            put_all(state, row_words, lefts[begun:first], frequencies[begun:first])
+            for position in range(escapes):
+                put_escape(state, row_words, beyond[position])
 
 
 @kernel
@@ -129,61 +139,62 @@ def _decode(
     starts: Integers,
     reaches: Integers,
 ) -> None:
-    order, rows = np.zeros(means.shape[1], np.int64), np.zeros(means.shape[1], np.int64)
+    order, rests = np.empty(means.shape[1], np.int32), np.empty(means.shape[1], np.int32)
+    ends, escaped = np.empty(_NUM_ROWS + 1, np.int64), np.empty(means.shape[1], np.int32)
     for i in range(len(means)):
+        state, row_words = states[i], words[i]
         if failed[i]:
             continue
-        _arrange(means[i], scales[i], order, rows)
-        first = 0
-        while first < len(order) and not failed[i]:
-            reach = reaches[rows[order[first]]]
-            end = first
-            while end < len(order) and reaches[rows[order[end]]] == reach:
-                k = order[end]
-                middle = starts[rows[k]] + reach
-                place = _find_near(states[i], words[i], cumulative, middle, reach)
-                failed[i] |= place < 0
-                symbols[i, k] = place - middle
-                end += 1
-                if failed[i]:
+        _arrange(means[i], scales[i], order, ends)
+        first, row = 0, 0
+        while row < _NUM_ROWS and not failed[i]:
+            reach, escapes = reaches[row], 0
+            while row < _NUM_ROWS and reaches[row] == reach and not failed[i]:
+                middle = starts[row] + reach
+                run = rests[first : ends[row]]
+                if len(run) and not find_all(state, row_words, cumulative, middle, reach, run):
+                    failed[i] = True
                     break
-            for k in order[first:end]:
-                if abs(symbols[i, k]) == reach and not failed[i]:
-                    beyond = take_escape(states[i], words[i])
-                    failed[i] |= beyond < 0
-                    symbols[i, k] += np.sign(symbols[i, k]) * beyond
-                symbols[i, k] += _whole(means[i, k])
-                failed[i] |= abs(symbols[i, k]) > MAX_SYMBOL
-            first = end
+                for position in range(first, ends[row]):
+                    k, rest = order[position], rests[position]
+                    symbols[i, k] = rest + _whole(means[i, k])
+                    if abs(rest) == reach:
+                        escaped[escapes] = k if rest > 0 else ~k
+                        escapes += 1
+                first = ends[row]
+                row += 1
+            if not failed[i]:
+                failed[i] = not _take_escapes(state, row_words, escaped[:escapes], symbols[i])
+        failed[i] |= (np.abs(symbols[i]) > MAX_SYMBOL).any()
 
 
 @kernel
-def _find_near(
-    state: npt.NDArray[np.uint64],
-    words: Words,
-    cumulative: npt.NDArray[np.uint32],
-    middle: int,
-    reach: int,
-) -> int:
-    """``find`` in the table around ``middle``, which most symbols are: without a division."""
-    left = np.uint64(cumulative[middle])
-    right = np.uint64(cumulative[middle + 1])
-    scale = state[1] >> np.uint64(PRECISION)
-    if scale * left <= state[0] < scale * right:
-        skip(state, words, left, right - left)
-        return middle
-    return find(state, words, cumulative, middle - reach, 2 * reach + 1)
+def _take_escapes(
+    state: npt.NDArray[np.uint64], words: Words, escaped: Numbers, symbols: Numbers
+) -> bool:
+    """Add how far symbols lie beyond their tables; below them if their places are inverted."""
+    for k in escaped:
+        beyond = take_escape(state, words)
+        if beyond < 0:
+            return False
+        if k >= 0:
+            symbols[k] += beyond
+        else:
+            symbols[~k] -= beyond
+    return True
 
 
 @kernel
-def _arrange(means: Numbers, scales: Numbers, order: Integers, rows: Integers) -> None:
-    """Each number's row of the tables, and the numbers' order by it: a counting sort."""
-    ends = np.zeros(_NUM_ROWS + 1, np.int64)
+def _arrange(means: Numbers, scales: Numbers, order: Numbers, ends: Integers) -> None:
+    """The numbers' order by their rows of the tables, and where each row ends: a counting sort."""
+    rows = np.empty(len(means), np.int16)
+    ends[:] = 0
     for k in range(len(means)):
         scale = (scales[k] - MIN_LOG_SCALE + SCALE_STEP // 2) // SCALE_STEP
         fraction = ((means[k] + _HALF_UNIT) & (2 * _HALF_UNIT - 1)) >> _FRACTION_SHIFT
-        rows[k] = min(max(scale, 0), NUM_SCALES - 1) * FRACTIONS + fraction
-        ends[rows[k] + 1] += 1
+        row = min(max(scale, 0), NUM_SCALES - 1) * FRACTIONS + fraction
+        rows[k] = row
+        ends[row + 1] += 1
     for row in range(_NUM_ROWS):
         ends[row + 1] += ends[row]
     for k in range(len(means)):
