@@ -1,16 +1,19 @@
-"""How g_a and g_s are run: by ONNX Runtime on a CPU, by PyTorch elsewhere.
+"""How g_a and g_s are run: by ONNX Runtime or OpenVINO on a CPU, by PyTorch elsewhere.
 
 Neither decides how a stream is read. What they compute agrees to the last bits of a float32: an
 encoder may round a latent, and a decoder a pixel, to its neighbour.
 """
 
 import io
+import math
 import warnings
+from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
+import openvino
 import torch
 from torch import nn
 
@@ -18,6 +21,12 @@ from kompakt_codec.images import Pixels
 from kompakt_codec.models import ImageSpec, TransformModel
 
 _OPSET = 17
+_MANY_PIXELS = 1 << 16
+_OPENVINO = {
+    "PERFORMANCE_HINT": "LATENCY",  # one call at a time: batches come from the service
+    "INFERENCE_PRECISION_HINT": "f32",
+    "ENABLE_CPU_PINNING": False,  # worker processes would be pinned to the same cores
+}
 
 Levels = npt.NDArray[np.int64]
 Latents = npt.NDArray[np.float32]
@@ -37,7 +46,7 @@ class Transforms(Protocol):
 def make_transforms(model: TransformModel, spec: ImageSpec, device: torch.device) -> Transforms:
     """The fastest way to run a model, in evaluation mode, on a device that it lies on."""
     if device.type == "cpu":
-        return OnnxTransforms(model, spec)
+        return CpuTransforms(model, spec)
     return TorchTransforms(model, device)
 
 
@@ -67,39 +76,75 @@ class TorchTransforms:
         return output.contiguous().cpu().numpy()
 
 
-class OnnxTransforms:
-    """ONNX Runtime on a CPU, with as many threads as PyTorch would take."""
+class CpuTransforms:
+    """The graphs of both transforms, with as many threads as PyTorch would take."""
 
     def __init__(self, model: TransformModel, spec: ImageSpec) -> None:
         images = torch.zeros(2, spec.height, spec.width, spec.channels, dtype=torch.uint8)
         shape = model.latent_shape_of((spec.height, spec.width))
         symbols = torch.zeros(2, *shape, dtype=torch.int16)
         sides = ((1, 2), (2, 3)) if model.any_size else ((), ())
-        self._analysis = _session(_Analysis(model), images, sides[0])
-        self._synthesis = _session(_Synthesis(model), symbols, sides[1])
+        self._analysis = _Graph(_exported(_Analysis(model), images, sides[0]), model.any_size)
+        self._synthesis = _Graph(_exported(_Synthesis(model), symbols, sides[1]), model.any_size)
+        self._pixels_per_latent = math.prod(images.shape[1:3]) / math.prod(shape[1:])
 
     def analyse(self, images: Pixels, levels: Levels) -> Latents:
         """See ``Transforms``."""
-        return self._run(self._analysis, images, levels)
+        return self._analysis.run(images, levels, math.prod(images.shape[:3]))
 
     def synthesise(self, symbols: Symbols, levels: Levels) -> Pixels:
         """See ``Transforms``."""
-        return self._run(self._synthesis, symbols, levels)
-
-    @staticmethod
-    def _run(
-        session: onnxruntime.InferenceSession, array: npt.NDArray[Any], levels: Levels
-    ) -> npt.NDArray[Any]:
-        feeds = {"input": array, "level": levels}
-        names = [node.name for node in session.get_inputs()]  # some models have no levels
-        output: npt.NDArray[Any] = session.run(None, {name: feeds[name] for name in names})[0]
-        return output
+        count, _, height, width = symbols.shape
+        pixels = count * height * width * self._pixels_per_latent
+        return self._synthesis.run(symbols, levels, pixels)
 
 
-def _session(
-    module: nn.Module, example: torch.Tensor, sides: tuple[int, ...]
-) -> onnxruntime.InferenceSession:
-    """A session for batches of any size; ``sides`` are the example's other axes of any length."""
+class _Graph:
+    """A transform by the runtime that is faster for so many pixels: both compute the same.
+
+    OpenVINO takes longer for a call and less for a pixel, most of all of large images. A model of
+    one size, a small one, has no use for it.
+    """
+
+    def __init__(self, graph: bytes, any_size: bool) -> None:
+        threads = torch.get_num_threads()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # Waiting threads that spin take the cores from the calls.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(
+            graph, options, providers=["CPUExecutionProvider"]
+        )
+        # Some models have no levels.
+        self._names = [node.name for node in self._session.get_inputs()]
+        self._compiled: openvino.CompiledModel | None = None
+        self._idle: SimpleQueue[openvino.InferRequest] = SimpleQueue()
+        if any_size:
+            core = openvino.Core()
+            self._compiled = core.compile_model(
+                core.read_model(graph), "CPU", {**_OPENVINO, "INFERENCE_NUM_THREADS": threads}
+            )
+
+    def run(self, array: npt.NDArray[Any], levels: Levels, pixels: float) -> npt.NDArray[Any]:
+        """What the transform makes of the array, which stands for so many pixels."""
+        given = {"input": array, "level": levels}
+        feeds = {name: given[name] for name in self._names}
+        if self._compiled is None or pixels < _MANY_PIXELS:
+            output: npt.NDArray[Any] = self._session.run(None, feeds)[0]
+            return output
+        try:
+            request = self._idle.get_nowait()
+        except Empty:  # each serves one thread
+            request = self._compiled.create_infer_request()
+        made: npt.NDArray[Any] = request.infer(feeds, share_inputs=True)[0]
+        self._idle.put(request)
+        return made
+
+
+def _exported(module: nn.Module, example: torch.Tensor, sides: tuple[int, ...]) -> bytes:
+    """The graph for batches of any size; ``sides`` are the example's other axes of any length."""
     file = io.BytesIO()
     level = torch.zeros(len(example), dtype=torch.int64)
     axes = {0: "count", **{axis: f"side{axis}" for axis in sides}}
@@ -115,15 +160,7 @@ def _session(
             dynamic_axes={"input": axes, "level": {0: "count"}},
             opset_version=_OPSET,
         )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # Waiting threads that spin take the cores from the calls.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(
-        file.getvalue(), options, providers=["CPUExecutionProvider"]
-    )
+    return file.getvalue()
 
 
 class _Analysis(nn.Module):

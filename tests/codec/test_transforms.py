@@ -1,4 +1,4 @@
-"""ONNX Runtime against PyTorch, the reference."""
+"""ONNX Runtime and OpenVINO against PyTorch, the reference."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kompakt_codec.models import MODELS, ImageSpec, TransformModel, build_model
-from kompakt_codec.transforms import OnnxTransforms, TorchTransforms
+from kompakt_codec.transforms import CpuTransforms, TorchTransforms
 from tests.training.helpers import TINY
 
 CPU = torch.device("cpu")
@@ -35,7 +35,7 @@ def test_both_give_the_same_to_the_last_bits(name, count):
     check_same(model, spec, images)
 
 
-@pytest.mark.parametrize("size", [(8, 8), (13, 21), (64, 9), (40, 136)])
+@pytest.mark.parametrize("size", [(8, 8), (13, 21), (64, 9), (40, 136), (203, 331)])
 @pytest.mark.parametrize("name", [name for name in MODELS if MODELS[name].any_size])
 def test_models_of_any_size_take_any_size(name, size):
     spec = ImageSpec(height=16, width=16, channels=3)
@@ -46,7 +46,7 @@ def test_models_of_any_size_take_any_size(name, size):
 
 def check_same(model: TransformModel, spec: ImageSpec, images: np.ndarray) -> None:
     levels = levels_of(model, len(images))
-    fast, reference = OnnxTransforms(model, spec), TorchTransforms(model, CPU)
+    fast, reference = CpuTransforms(model, spec), TorchTransforms(model, CPU)
     y, expected = fast.analyse(images, levels), reference.analyse(images, levels)
     assert y.dtype == np.float32
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
@@ -57,11 +57,12 @@ def check_same(model: TransformModel, spec: ImageSpec, images: np.ndarray) -> No
     assert np.abs(decoded.astype(int) - pixels).max() <= 1
 
 
-def test_another_thread_may_use_them_at_the_same_time():
-    spec = ImageSpec(height=8, width=8, channels=1)
-    model = random_model("ae", spec)
-    fast = OnnxTransforms(model, spec)
-    images = np.random.default_rng(4).integers(0, 256, (64, 8, 8, 1), np.uint8)
+@pytest.mark.parametrize(("name", "side"), [("ae", 8), ("hyperprior", 64)])
+def test_another_thread_may_use_them_at_the_same_time(name, side):
+    spec = ImageSpec(height=side, width=side, channels=1)
+    model = random_model(name, spec)
+    fast = CpuTransforms(model, spec)
+    images = np.random.default_rng(4).integers(0, 256, (64, side, side, 1), np.uint8)
     alone = fast.analyse(images, levels_of(model, 64))
     with ThreadPoolExecutor(4) as pool:
         made = list(pool.map(lambda _: fast.analyse(images, levels_of(model, 64)), range(32)))
