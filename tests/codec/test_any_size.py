@@ -11,7 +11,13 @@ from kompakt_codec.errors import CorruptStreamError, InvalidStreamError, WrongSi
 from kompakt_codec.frame import Profile, pack_frame, parse_frame
 from kompakt_codec.metrics import mse
 from kompakt_codec.models import MAX_SIDE, MIN_SIDE, ImageSpec, SizeRange
-from kompakt_codec.quality import Demand, Made, QualityUnreachableError, compress_with
+from kompakt_codec.quality import (
+    Demand,
+    Fallback,
+    Made,
+    QualityUnreachableError,
+    compress_with,
+)
 from tests.support import make_any_size_checkpoint, make_checkpoint
 
 OWN = (16, 24)
@@ -211,7 +217,7 @@ def test_a_classical_frame_turned_on_its_side_is_corrupt(codec):
         Demand(min_psnr_db=20),
         Demand(min_psnr_db=35),
         Demand(max_mse=0.02),
-        Demand(max_mse=0.02, fallback=False),
+        Demand(max_mse=0.02, fallback=Fallback.NEVER),
         Demand(max_bytes=260),
         Demand(max_bytes=60),
         Demand(level=0),
@@ -233,7 +239,7 @@ def test_demands_are_kept_for_images_of_every_size(photo, codec, demand, profile
         assert demand.max_bytes is None or len(one.stream) <= demand.max_bytes
         if one.symbols is not None:
             assert one.symbols.shape == codec.latent_shape(image.shape[:2])
-    if demand.fallback and demand.max_bytes is None:
+    if demand.falls_back and demand.max_bytes is None:
         assert len(made) == len(images)
     for one in done:
         if isinstance(one, QualityUnreachableError):

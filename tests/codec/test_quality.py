@@ -17,6 +17,7 @@ from kompakt_codec.metrics import mse, psnr_db
 from kompakt_codec.models import ImageSpec
 from kompakt_codec.quality import (
     Demand,
+    Fallback,
     LevelSearch,
     Made,
     QualityUnreachableError,
@@ -204,13 +205,16 @@ def test_no_demand_gives_the_default_level_unless_a_classic_is_smaller(codec, im
 
 def test_a_level_is_taken_as_it_is_asked_for(codec, digits):
     for level, (size, _) in enumerate(every_level(codec, digits[0], Profile.FILE)):
-        [made] = compress_with(codec, [digits[0]], Demand(level=level, fallback=False))
+        [made] = compress_with(codec, [digits[0]], Demand(level=level, fallback=Fallback.NEVER))
         assert (made.level, len(made.stream)) == (level, size)
         assert made.mse is made.reconstruction is None
 
 
 def test_without_fallback_only_the_models_levels_count(codec, images):
-    for demand in (Demand(min_psnr_db=23, fallback=False), Demand(lossless=True, fallback=False)):
+    for demand in (
+        Demand(min_psnr_db=23, fallback=Fallback.NEVER),
+        Demand(lossless=True, fallback=False),
+    ):
         for pixels, made in zip(images, compress_with(codec, images, demand), strict=True):
             levels = every_level(codec, pixels, Profile.FILE)
             best = min(error for _, error in levels)
@@ -225,8 +229,8 @@ def test_without_fallback_only_the_models_levels_count(codec, images):
 
 def test_a_refusal_says_what_is_nearest(codec, images):
     [small] = compress_with(codec, [images[0]], Demand(max_bytes=9))
-    [bad] = compress_with(codec, [images[0]], Demand(min_psnr_db=60, fallback=False))
-    [lossy] = compress_with(codec, [images[0]], Demand(lossless=True, fallback=False))
+    [bad] = compress_with(codec, [images[0]], Demand(min_psnr_db=60, fallback=Fallback.NEVER))
+    [lossy] = compress_with(codec, [images[0]], Demand(lossless=True, fallback=Fallback.NEVER))
 
     assert str(small).startswith(
         f"no stream of this image fits into 9 bytes: the smallest has {small.size_bytes}, with an "
