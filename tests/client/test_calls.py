@@ -84,6 +84,11 @@ def test_one_quality_reaches_the_server(client, fake, image, quality):
     assert compressed.level == (None if name == "lossless" else 0)
 
 
+def test_a_thorough_fallback_reaches_the_server(client, fake, image):
+    client.compress(image, fallback="thorough")
+    assert fake.requests[0].options.fallback == pb.FALLBACK_THOROUGH
+
+
 def test_no_quality_is_sent_unless_one_is_given(client, fake, image):
     client.compress(image, level=None, lossless=False)
 
@@ -114,7 +119,7 @@ def test_an_unreachable_quality_is_an_items_own(client):
         ({"fit": "crop"}, "fit must be one of refuse, contain, cover, stretch, not 'crop'"),
         ({"profile": "zip"}, "profile must be one of file, embedded, not 'zip'"),
         ({"timeout": 0}, "a timeout must be a positive number of seconds, not 0"),
-        ({"fallback": "no"}, "fallback must be one of best, never, not 'no'"),
+        ({"fallback": "no"}, "fallback must be one of best, thorough, never, not 'no'"),
         ({"level": -1}, "level must be 0 or more, not -1"),
         ({"min_psnr_db": float("nan")}, "min_psnr_db must be 0 or more, not nan"),
         (

@@ -251,6 +251,17 @@ def test_a_quality_is_asked_for_and_shown(run, fake, tmp_path, arguments, name, 
     assert (getattr(options, name), options.fallback) == (value, 2)
 
 
+def test_a_thorough_contest_is_asked_for(run, fake, tmp_path):
+    write_png(tmp_path / "a.png")
+
+    assert run("compress", "a.png", "-o", "a.kpt", "--thorough")[0] == 0
+    status, _, error = run("compress", "a.png", "-o", "a.kpt", "--thorough", "--no-fallback")
+
+    assert fake.requests[0].options.fallback == 3
+    assert status == 2
+    assert "not allowed with" in error
+
+
 def test_metadata_is_kept_on_request(run, fake, tmp_path):
     write_png(tmp_path / "a.png")
 

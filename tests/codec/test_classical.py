@@ -130,7 +130,7 @@ def png_of_filter(number: int) -> bytes:
     ("mode", "payload", "error", "message"),
     [
         (14, b"", InvalidStreamError, "names no codec"),
-        (14, b"\x04" + bytes(9), UnsupportedVersionError, "codec 4"),
+        (14, b"\x05" + bytes(9), UnsupportedVersionError, "codec 5"),
         (14, b"\x00" + bytes(15), InvalidStreamError, "15 raw bytes for 16"),
         (14, png_of_filter(5), CorruptStreamError, "png"),
         (14, b"\x02" + bytes(9), CorruptStreamError, "webp-lossless"),

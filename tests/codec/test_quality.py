@@ -213,7 +213,7 @@ def test_a_level_is_taken_as_it_is_asked_for(codec, digits):
 def test_without_fallback_only_the_models_levels_count(codec, images):
     for demand in (
         Demand(min_psnr_db=23, fallback=Fallback.NEVER),
-        Demand(lossless=True, fallback=False),
+        Demand(lossless=True, fallback=Fallback.NEVER),
     ):
         for pixels, made in zip(images, compress_with(codec, images, demand), strict=True):
             levels = every_level(codec, pixels, Profile.FILE)

@@ -103,6 +103,18 @@ def test_one_request_holds_images_of_many_sizes(compression, codec, images, prof
         assert tuple(one.latents.shape) == codec.latent_shape(image.shape[:2])
 
 
+def test_a_thorough_contest_may_end_with_avif(client, photo):
+    image = photo[200:300, 300:420]
+    made = client.compress(image, min_psnr_db=34, fallback="thorough")
+    quick = client.compress(image, min_psnr_db=34)
+    back = client.decompress(made)
+
+    assert made.codec == "avif"
+    assert made.num_bytes < quick.num_bytes
+    assert psnr_db(mse(image, back.to_numpy())) == pytest.approx(made.psnr_db, abs=0.01)
+    assert made.psnr_db >= 34
+
+
 @pytest.mark.parametrize("profile", ["file", "embedded"])
 def test_the_client_streams_images_of_many_sizes(client, images, profile):
     options = {"model": "any-rgb", "profile": profile, "max_mse": 0.02}
