@@ -1,5 +1,6 @@
 """The convolutional shape that the paper's autoencoder and variational autoencoder share."""
 
+import torch
 from torch import nn
 
 
@@ -23,7 +24,7 @@ class ConvDecoder(nn.Sequential):
     def __init__(self, channels: int, width: int, latents: int, size: tuple[int, int]) -> None:
         half, quarter = _halved(size), _halved(_halved(size))
         super().__init__(
-            nn.ConvTranspose2d(latents, 2 * width, quarter),
+            _Unfold(latents, 2 * width, quarter),
             nn.BatchNorm2d(2 * width),
             nn.ReLU(),
             _upsample(2 * width, width, half),
@@ -32,6 +33,17 @@ class ConvDecoder(nn.Sequential):
             _upsample(width, channels, size),
             nn.Sigmoid(),
         )
+
+
+class _Unfold(nn.ConvTranspose2d):
+    """A transposed convolution of one place, (N, C, 1, 1): a matrix product, and as fast as one."""
+
+    def forward(self, x: torch.Tensor, output_size: list[int] | None = None) -> torch.Tensor:
+        """(N, out, height, width) of the kernel's size."""
+        del output_size
+        weight: torch.Tensor = self.weight
+        product = torch.matmul(x.flatten(1), weight.flatten(1)).reshape(-1, *weight.shape[1:])
+        return product if self.bias is None else product + self.bias[:, None, None]
 
 
 def feature_size(size: tuple[int, int]) -> tuple[int, int]:
