@@ -92,10 +92,10 @@ class Codec:
 
     def require_accepted(self, images: Sequence[Pixels]) -> None:
         """Raise WrongSizeError for the first image (height, width, channels) of another shape."""
-        for image in images:
-            height, width, channels = image.shape
+        for shape in dict.fromkeys(image.shape for image in images):
+            height, width, channels = shape
             if (height, width) not in self.sizes or channels != self.header.channels:
-                raise self.wrong_size(image.shape)
+                raise self.wrong_size(shape)
 
     @property
     def levels(self) -> int:

@@ -25,6 +25,7 @@ NAMED_CODEC = 14
 """The mode of a classical frame whose payload's first byte names the codec."""
 AVIF = 4
 """The first byte of a payload that is an AVIF file."""
+_AVIF_NAME = bytes([AVIF])
 DEFLATE_ONE_BLOCK = 15
 
 _IS_LITTLE = sys.byteorder == "little"
@@ -77,9 +78,9 @@ class Frame:
         That is the symbols, or in a classical frame the uint8 pixels (height, width, channels). Of
         an AVIF file its bytes are checked instead.
         """
-        opening = self.head_and_shape + _codec_name(self.mode, self.payload)
-        checked = _checked(self.mode, self.payload, decoded)
-        if _check(self.profile, fingerprint, opening, checked) != self.check:
+        name = _codec_name(self.mode, self.payload)
+        checked = _checked(name, self.payload, decoded)
+        if _check(self.profile, fingerprint, self.head_and_shape + name, checked) != self.check:
             raise CorruptStreamError("the check does not match: the stream was cut or changed")
 
 
@@ -99,8 +100,9 @@ def pack_frame(
     model that accepts several.
     """
     head_and_shape, opening = _opening(fingerprint, profile, mode, size)
-    checked = _checked(mode, payload, decoded)
-    check = _check(profile, fingerprint, head_and_shape + _codec_name(mode, payload), checked)
+    name = _codec_name(mode, payload)
+    checked = _checked(name, payload, decoded)
+    check = _check(profile, fingerprint, head_and_shape + name, checked)
     return opening + payload + check
 
 
@@ -169,11 +171,9 @@ def _codec_name(mode: int, payload: bytes) -> bytes:
     return payload[:1] if mode == NAMED_CODEC else b""
 
 
-def _checked(mode: int, payload: bytes, decoded: Symbols | Pixels) -> Symbols | Pixels:
+def _checked(name: bytes, payload: bytes, decoded: Symbols | Pixels) -> Symbols | Pixels:
     """What the check covers: what AV1 leaves open, how colours become RGB, is not to break it."""
-    if _codec_name(mode, payload) != bytes([AVIF]):
-        return decoded
-    return np.frombuffer(payload, np.uint8, offset=1)
+    return np.frombuffer(payload, np.uint8, offset=1) if name == _AVIF_NAME else decoded
 
 
 def _describe_foreign(data: bytes) -> str:

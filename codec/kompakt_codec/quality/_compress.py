@@ -20,7 +20,7 @@ from kompakt_codec.quality._model import ModelTrials, Trial
 from kompakt_codec.quality._rival import ANY_LENGTH, HUGE, challenger
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Made:
     """One image's stream."""
 
@@ -112,9 +112,13 @@ class _Rivalry:
         self._profile = engine.profile
         self._demand = demand
         self._reconstruct = reconstruct
+        self._framings: dict[tuple[int, ...], int] = {}
 
     def _framing(self, pixels: Pixels) -> int:
-        return self._codec.framing_bytes(pixels.shape[:2], profile=self._profile)
+        size = pixels.shape[:2]
+        if size not in self._framings:
+            self._framings[size] = self._codec.framing_bytes(size, profile=self._profile)
+        return self._framings[size]
 
     def contested(
         self, images: Sequence[Pixels], trials: Sequence[Trial | None]
