@@ -251,6 +251,17 @@ def test_a_quality_is_asked_for_and_shown(run, fake, tmp_path, arguments, name, 
     assert (getattr(options, name), options.fallback) == (value, 2)
 
 
+def test_a_stream_gets_no_image_s_name(run, fake, tmp_path):
+    write_png(tmp_path / "a.png")
+
+    status, _, error = run("compress", "a.png", "-o", "b.PNG")
+
+    assert status == 2
+    assert error == ["kompakt: b.PNG would hold a stream, which no viewer opens: name it b.kpt"]
+    assert not (tmp_path / "b.PNG").exists()
+    assert not fake.requests
+
+
 def test_a_thorough_contest_is_asked_for(run, fake, tmp_path):
     write_png(tmp_path / "a.png")
 
@@ -259,7 +270,7 @@ def test_a_thorough_contest_is_asked_for(run, fake, tmp_path):
 
     assert fake.requests[0].options.fallback == 3
     assert status == 2
-    assert "not allowed with" in error
+    assert "not allowed with" in error[0]
 
 
 def test_metadata_is_kept_on_request(run, fake, tmp_path):

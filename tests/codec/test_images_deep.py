@@ -121,7 +121,9 @@ DEEP = {
 
 @pytest.mark.parametrize("name", DEEP)
 def test_16_bits_are_refused_unless_they_may_be_adapted(name):
-    with pytest.raises(UnsupportedImageError, match="convert the image to 8 bits, or set fit"):
+    with pytest.raises(
+        UnsupportedImageError, match="convert the image to 8 bits, or ask for a fit"
+    ):
         decode_image(DEEP[name])
 
     adapted(DEEP[name])

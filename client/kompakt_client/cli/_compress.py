@@ -10,6 +10,7 @@ from math import inf
 
 from kompakt_client._results import Compressed, Failure
 from kompakt_client.cli._connect import connect
+from kompakt_client.cli._errors import UsageError
 from kompakt_client.cli._output import row_printer
 from kompakt_client.cli._paths import IMAGE_SUFFIXES, STREAM_SUFFIX, Job, plan
 from kompakt_client.cli._transform import Run
@@ -89,6 +90,12 @@ class _Totals:
 def run(args: argparse.Namespace) -> int:
     """Compress the files that were asked for, and return the exit status."""
     jobs = plan(args.inputs, args.output, IMAGE_SUFFIXES, STREAM_SUFFIX)
+    for job in jobs:
+        if job.target.suffix.lower() in IMAGE_SUFFIXES:
+            raise UsageError(
+                f"{job.target} would hold a stream, which no viewer opens: name it "
+                f"{job.target.with_suffix(STREAM_SUFFIX)}"
+            )
     totals = _Totals()
     columns = ("input", "output", *_FIELDS, "error", "reason")
     with connect(args) as client, row_printer(args, columns) as print_row:

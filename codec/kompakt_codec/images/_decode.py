@@ -53,6 +53,12 @@ _READERS: dict[str, tuple[re.Pattern[bytes], type[ImageFile.ImageFile]]] = {
     "TIFF": (re.compile(rb"II[*+]\x00|MM\x00[*+]"), TiffImageFile),
     "GIF": (re.compile(rb"GIF8[79]a"), _FirstFrameGif),
 }
+_FOREIGN = {
+    "HEIC": re.compile(rb"....ftyp(?:heic|heix|heim|heis|hevc|hevx)", re.DOTALL),
+    "JPEG XL": re.compile(rb"\xff\x0a|\0\0\0\x0cJXL "),
+    "JPEG 2000": re.compile(rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  "),
+}
+"""Images of other formats, so that they are not called none."""
 IMAGE_FORMATS = tuple(_READERS)
 """The file formats that decode_image reads."""
 
@@ -155,8 +161,11 @@ def _format_of(data: bytes) -> str:
     for name, (signature, _) in _READERS.items():
         if signature.match(data):
             return name
-    what = "not an image" if data else "an empty file"
-    raise InvalidImageError(f"{what}: accepted are {', '.join(IMAGE_FORMATS)}")
+    accepted = f"accepted are {', '.join(IMAGE_FORMATS)}"
+    for foreign, signature in _FOREIGN.items():
+        if signature.match(data):
+            raise UnsupportedImageError(f"{foreign} is not read: {accepted}")
+    raise InvalidImageError(f"{'not an image' if data else 'an empty file'}: {accepted}")
 
 
 def _open(name: str, data: bytes, limits: ImageLimits) -> ImageFile.ImageFile:
@@ -208,7 +217,8 @@ def _read(
     if alpha is not None and is_transparent:
         if not adapt:
             raise UnsupportedImageError(
-                "the image has transparent pixels: flatten it, or set fit, which lays it over black"
+                "the image has transparent pixels: flatten it, or ask for a fit (such as --fit "
+                "contain), which lays it over black"
             )
         pixels = ((pixels.astype(np.uint16) * from_pillow(alpha) + 127) // 255).astype(np.uint8)
     if has_palette and channels_are_equal(pixels):
