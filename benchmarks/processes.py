@@ -94,6 +94,11 @@ class Background:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._process.pid
+
     def stop(self) -> None:
         """End it, by force if it does not follow, and what it leaves behind."""
         family = self._family()
