@@ -10,7 +10,16 @@ from typing import Any
 
 from benchmarks.processes import ROOT
 
-_PACKAGES = ("kompakt", "grpcio", "protobuf", "numpy", "torch", "onnxruntime", "constriction")
+_PACKAGES = (
+    "kompakt",
+    "grpcio",
+    "protobuf",
+    "numpy",
+    "torch",
+    "onnxruntime",
+    "openvino",
+    "constriction",
+)
 
 
 def describe_run() -> dict[str, Any]:

@@ -7,9 +7,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image, ImageDraw
 from sklearn.datasets import load_sample_images
 
-from kompakt_codec.classical import decode_classical, encode_classical, encode_classical_lossless
+from kompakt_codec.classical import (
+    decode_classical,
+    encode_classical,
+    encode_classical_lossless,
+    encode_classical_near,
+)
 from kompakt_codec.codec import Codec
 from kompakt_codec.errors import InvalidStreamError, ModelMismatchError, StreamError
 from kompakt_codec.frame import DEFLATE, NAMED_CODEC, Profile, pack_frame, parse_frame
@@ -333,6 +339,24 @@ def test_the_challenger_of_a_large_image_is_that_of_the_whole_search(large):
     assert body.mse <= bound
     assert len(body.payload) <= len(whole.payload)
     assert challenger(pixels, len(whole.payload) // 2, bound, max_payload=None) is None
+
+
+def test_at_the_coarsest_quality_only_the_careful_encoder_tells():
+    rng = np.random.default_rng(3)
+    page = Image.new("L", (256, 256), 255)
+    for row in range(4, 250, 14):
+        words = "".join(rng.choice(list("abcdefgh  ijklmno"), 40))
+        ImageDraw.Draw(page).text((4, row), words, fill=0)
+    noisy = np.asarray(page, np.int16)[..., None] + rng.normal(0, 12, (256, 256, 3))
+    pixels = np.clip(noisy, 0, 255).astype(np.uint8)
+    bound = 10**-2.0
+    best = encode_classical_near(pixels, bound, range(101))
+    assert best is not None
+
+    body = challenger(pixels, round(1.03 * len(best.payload)), bound, max_payload=None)
+
+    assert body is not None
+    assert len(body.payload) <= len(best.payload)
 
 
 def test_a_large_image_within_bytes_takes_the_finest_quality_that_fits(large):

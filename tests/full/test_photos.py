@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from kompakt_codec.baselines import encode_at_mse
 from kompakt_codec.codec import Codec
 from kompakt_codec.frame import Profile, parse_frame
-from kompakt_codec.metrics import mse
+from kompakt_codec.metrics import mse, psnr_db
 from kompakt_codec.quality import Demand, Made, compress_with
 from kompakt_service.settings import DEFAULT_MODELS
 
@@ -76,3 +76,24 @@ def test_no_photo_takes_more_than_webp_at_equal_error(photos, codec):
         names.append(made.codec)
     print(f"{names.count('photos')} of {len(images)} by the model")
     assert len(images) == 200
+
+
+@pytest.mark.parametrize("level_of", ["min_psnr_db", "max_bytes"])
+def test_a_demanded_quality_holds_for_every_photo(photos, codec, level_of):
+    values = {"min_psnr_db": (28, 33, 38), "max_bytes": (8_000, 20_000, 60_000)}[level_of]
+    names = []
+    for value in values:
+        demand = Demand(**{level_of: value})
+        for photo in photos:
+            [made] = compress_with(codec, [photo], demand)
+            assert isinstance(made, Made)
+            [decoded] = codec.decompress([made.stream])
+            assert isinstance(decoded, np.ndarray)
+            error = mse(photo, decoded)
+            assert made.mse == pytest.approx(error, rel=1e-3)
+            if level_of == "max_bytes":
+                assert len(made.stream) <= value
+            else:
+                assert psnr_db(error) >= value
+            names.append(made.codec)
+    print(f"{level_of}: {names.count('photos')} of {len(names)} by the model")

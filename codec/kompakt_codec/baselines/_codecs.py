@@ -211,6 +211,7 @@ BASELINES: dict[str, LosslessBaseline | LossyBaseline] = {
         format="AVIF",
         feature="avif",
         options={"speed": 6, "max_threads": 1},
+        max_side=32_768,  # of libavif's decoder
         qualities=range(101),
         grey_variants={"": {"subsampling": "4:0:0"}},
         rgb_variants={"4:2:0": {"subsampling": "4:2:0"}, "4:4:4": {"subsampling": "4:4:4"}},

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kompakt_codec.baselines import encode_at_mse, encode_lossless
+from kompakt_codec.classical._avif import decode_avif, strip_avif
 from kompakt_codec.classical._bound import webp_floor
 from kompakt_codec.classical._deflate import (
     cut,
@@ -17,7 +18,6 @@ from kompakt_codec.classical._deflate import (
 )
 from kompakt_codec.classical._files import (
     Shape,
-    decode_avif,
     decode_png_rows,
     decode_webp,
     num_row_bytes,
@@ -130,7 +130,10 @@ def encode_classical_avif(pixels: Pixels, max_mse: float) -> ClassicalBody | Non
 
 def avif_body(file: bytes, pixels: Pixels) -> ClassicalBody:
     """The body of an AVIF file of pixels."""
-    return _named(_Id.AVIF, file, mse(pixels, decode_avif(file, pixels.shape)))
+    height, width, channels = pixels.shape
+    obus = strip_avif(file)
+    decoded = decode_avif(obus, (height, width, channels))
+    return _named(_Id.AVIF, obus, mse(pixels, decoded))
 
 
 def _webp_body(file: bytes, pixels: Pixels) -> ClassicalBody:
@@ -145,7 +148,7 @@ def decode_classical(mode: int, payload: bytes, shape: Shape) -> Pixels:
 
     Takes memory for that shape and no more. Raises InvalidStreamError, CorruptStreamError or
     UnsupportedVersionError, ValueError for a mode that is not classical, and
-    BaselineUnavailableError if Pillow lacks WebP.
+    BaselineUnavailableError if Pillow lacks WebP or AVIF.
     """
     num_bytes = int(np.prod(shape, dtype=np.int64))
     if len(payload) > 1 + num_bytes:

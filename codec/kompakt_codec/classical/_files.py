@@ -4,13 +4,10 @@ Shapes are (height, width, channels). Of PNG (RFC 2083) the filtered rows are le
 9649) the bitstream without its dimensions.
 """
 
-import io
 import struct
 import zlib
 
-from PIL import Image
-
-from kompakt_codec.baselines import BASELINES, decode_baseline
+from kompakt_codec.baselines import decode_baseline
 from kompakt_codec.errors import CodecError, CorruptStreamError, InvalidStreamError
 from kompakt_codec.images import WEBP_MAX_SIDE, Pixels
 
@@ -46,7 +43,7 @@ def decode_png_rows(rows: bytearray, shape: Shape) -> Pixels:
     colour = _GREY if channels == 1 else _RGB
     header = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
     chunks = (b"IHDR", header), (b"IDAT", zlib.compress(rows, 0)), (b"IEND", b"")
-    return _decode("png", _PNG_SIGNATURE + b"".join(_png_chunk(*c) for c in chunks), shape)
+    return decode_file("png", _PNG_SIGNATURE + b"".join(_png_chunk(*c) for c in chunks), shape)
 
 
 def strip_webp(file: bytes, *, lossless: bool) -> bytes:
@@ -73,28 +70,11 @@ def restore_webp(body: bytes, shape: Shape, *, lossless: bool) -> bytes:
 def decode_webp(body: bytes, shape: Shape, *, lossless: bool) -> Pixels:
     """Decode a stripped WebP file. Raises InvalidStreamError or CorruptStreamError."""
     file = restore_webp(body, shape, lossless=lossless)
-    return _decode("webp-lossless" if lossless else "webp", file, shape)
+    return decode_file("webp-lossless" if lossless else "webp", file, shape)
 
 
-def decode_avif(file: bytes, shape: Shape) -> Pixels:
-    """Decode an AVIF file. Raises InvalidStreamError or CorruptStreamError."""
-    _require_size(file, shape)
-    return _decode("avif", file, shape)
-
-
-def _require_size(file: bytes, shape: Shape) -> None:
-    """Raise InvalidStreamError, before there are pixels, unless a file says that it has them."""
-    BASELINES["avif"].require()
-    try:
-        with Image.open(io.BytesIO(file), formats=["AVIF"]) as image:
-            size = image.height, image.width
-    except Exception as error:  # whatever a foreign decoder makes of damaged bytes
-        raise CorruptStreamError("no pixels lead to this avif stream") from error
-    if size != shape[:2]:
-        raise InvalidStreamError(f"an AVIF file of {size[0]}x{size[1]}, not {shape[0]}x{shape[1]}")
-
-
-def _decode(baseline: str, file: bytes, shape: Shape) -> Pixels:
+def decode_file(baseline: str, file: bytes, shape: Shape) -> Pixels:
+    """Decode a file of a baseline. Raises CorruptStreamError for a damaged one."""
     try:
         return decode_baseline(baseline, file, shape)
     except CodecError:

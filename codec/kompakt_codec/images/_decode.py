@@ -217,8 +217,8 @@ def _read(
     if alpha is not None and is_transparent:
         if not adapt:
             raise UnsupportedImageError(
-                "the image has transparent pixels: flatten it, or ask for a fit (such as --fit "
-                "contain), which lays it over black"
+                "the image has transparent pixels: flatten it, or ask for a fit, such as "
+                "contain, which lays it over black"
             )
         pixels = ((pixels.astype(np.uint16) * from_pillow(alpha) + 127) // 255).astype(np.uint8)
     if has_palette and channels_are_equal(pixels):

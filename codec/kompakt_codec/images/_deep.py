@@ -18,8 +18,8 @@ from kompakt_codec.errors import UnsupportedImageError
 from kompakt_codec.images._pixels import Pixels
 
 TOO_DEEP = (
-    "more than 8 bits a channel: convert the image to 8 bits, or ask for a fit (such as "
-    "--fit contain), which reduces 16-bit PNG and TIFF files"
+    "more than 8 bits a channel: convert the image to 8 bits, or ask for a fit, such as "
+    "contain, which reduces 16-bit PNG and TIFF files"
 )
 _TOO_DEEP_TO_REDUCE = "this kind of deep image cannot be reduced: convert it to 8 bits a channel"
 

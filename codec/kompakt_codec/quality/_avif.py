@@ -3,15 +3,12 @@
 from kompakt_codec.baselines import BASELINES, LossyBaseline
 from kompakt_codec.classical import ClassicalBody, avif_body, encode_classical_avif
 from kompakt_codec.images import Pixels
-from kompakt_codec.metrics import mse
 from kompakt_codec.quality._demand import GUARD
 from kompakt_codec.quality._rival import HUGE, finest_within, may_win
 
 _baseline = BASELINES["avif"]
 assert isinstance(_baseline, LossyBaseline)
 _AVIF = _baseline
-_NAME = 1
-"""Bytes of a payload that name the codec."""
 
 
 def best_with_avif(
@@ -27,9 +24,9 @@ def best_with_avif(
     Raises BaselineUnavailableError if Pillow lacks AVIF.
     """
     bound = max_mse * (1 - GUARD)
-    if not bound or pixels.shape[0] * pixels.shape[1] >= HUGE:
+    is_huge = pixels.shape[0] * pixels.shape[1] >= HUGE
+    if not bound or is_huge or max(pixels.shape) > _AVIF.max_side:
         return other
-    _AVIF.require()
     if max_payload is not None:
         made = _best_within_bytes(pixels, max_payload, bound)
         bodies = [body for body in (made, other) if body is not None]
@@ -50,9 +47,10 @@ def _best_within_bytes(pixels: Pixels, max_payload: int, max_mse: float) -> Clas
     """Of least error, of those that fit; None if none does within the bound."""
     bodies = []
     for variant in _AVIF.variants(pixels.shape[2]):
-        quality = finest_within(_Tried(pixels, variant), max_payload + 1)
+        tried = _Tried(pixels, variant)
+        quality = finest_within(tried, max_payload + 1)
         if quality >= 0:
-            bodies.append(avif_body(_AVIF.encode(pixels, quality, variant), pixels))
+            bodies.append(tried.body(quality))
     best = min(bodies, key=lambda body: body.mse, default=None)
     return best if best is not None and best.mse <= max_mse else None
 
@@ -62,7 +60,15 @@ class _Tried:
 
     def __init__(self, pixels: Pixels, variant: str) -> None:
         self._pixels, self._variant = pixels, variant
+        self._bodies: dict[int, ClassicalBody] = {}
 
     def __call__(self, quality: int) -> tuple[int, float]:
-        data = _AVIF.encode(self._pixels, quality, self._variant)
-        return _NAME + len(data), mse(self._pixels, _AVIF.decode(data, self._pixels.shape))
+        body = self.body(quality)
+        return len(body.payload), body.mse
+
+    def body(self, quality: int) -> ClassicalBody:
+        """Encoded once."""
+        if quality not in self._bodies:
+            file = _AVIF.encode(self._pixels, quality, self._variant)
+            self._bodies[quality] = avif_body(file, self._pixels)
+        return self._bodies[quality]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from kompakt_codec.baselines import BASELINES
 from kompakt_codec.classical import ClassicalBody, cannot_win_batch, decode_classical
 from kompakt_codec.codec import Codec
 from kompakt_codec.entropy import Symbols
@@ -95,6 +96,8 @@ def open_contest(
 ) -> Contest:
     """Do the part of ``compress_to`` that all images share: one at least."""
     demand.check_level(engine.codec.levels)
+    if demand.fallback is Fallback.THOROUGH:
+        BASELINES["avif"].require()
     engine.codec.require_accepted(images)
     trials = ModelTrials(engine, images, demand, keep_decoded=reconstruct)
     trials.find()

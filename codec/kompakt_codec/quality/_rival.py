@@ -164,7 +164,9 @@ def _contested(pixels: Pixels, limit: int, max_mse: float) -> int | None:
     for encoder, bound in ((_QUICK, limit * haste), *_TRIALS * ((_WEBP, limit),)):
         quality = near.quality
         size, error = _webp(pixels, quality, encoder)
-        if size >= bound and (quality == 0 or error > max_mse * _MARGIN):
+        # What a quick encoder takes at equal MSE says little of the coarsest quality's size.
+        is_last = quality == 0 and encoder is _WEBP
+        if size >= bound and (is_last or error > max_mse * _MARGIN):
             return None
         near.tell(error)
         if encoder is _WEBP and near.quality == quality:
