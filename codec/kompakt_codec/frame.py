@@ -24,7 +24,7 @@ DEFLATE = 13
 NAMED_CODEC = 14
 """The mode of a classical frame whose payload's first byte names the codec."""
 AVIF = 4
-"""The first byte of a payload that is an AVIF file."""
+"""The first byte of a payload that is an AV1 picture."""
 _AVIF_NAME = bytes([AVIF])
 DEFLATE_ONE_BLOCK = 15
 
@@ -76,7 +76,7 @@ class Frame:
         """Raise CorruptStreamError unless the check matches what was decoded.
 
         That is the symbols, or in a classical frame the uint8 pixels (height, width, channels). Of
-        an AVIF file its bytes are checked instead.
+        an AV1 picture its bytes are checked instead.
         """
         name = _codec_name(self.mode, self.payload)
         checked = _checked(name, self.payload, decoded)

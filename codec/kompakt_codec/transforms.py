@@ -26,6 +26,7 @@ _OPENVINO = {
     "PERFORMANCE_HINT": "LATENCY",  # one call at a time: batches come from the service
     "INFERENCE_PRECISION_HINT": "f32",
     "ENABLE_CPU_PINNING": False,  # worker processes would be pinned to the same cores
+    "CPU_RUNTIME_CACHE_CAPACITY": 8,  # shapes: photographs have thousands, a few MiB each
 }
 
 Levels = npt.NDArray[np.int64]

@@ -1,6 +1,9 @@
 """ONNX Runtime and OpenVINO against PyTorch, the reference."""
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,3 +70,33 @@ def test_another_thread_may_use_them_at_the_same_time(name, side):
     with ThreadPoolExecutor(4) as pool:
         made = list(pool.map(lambda _: fast.analyse(images, levels_of(model, 64)), range(32)))
     assert all(np.array_equal(one, alone) for one in made)
+
+
+_MANY_SHAPES = """
+import random
+from pathlib import Path
+import numpy as np
+import torch
+from kompakt_codec.codec import Codec
+from kompakt_service.settings import DEFAULT_MODELS
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+torch.set_num_threads(1)
+codec, chosen = Codec.load(DEFAULT_MODELS / "photos.safetensors"), random.Random(0)
+for number in range(90):
+    size = chosen.randrange(256, 420), chosen.randrange(256, 420)
+    image = np.zeros((1, *size, 3), np.uint8)
+    codec.synthesise(codec.analyse(image, [9]), [9])
+    if number == 20:
+        before = resident()
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+def test_every_other_size_takes_no_more_memory():
+    command = [sys.executable, "-c", _MANY_SHAPES]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert int(done.stdout) < 60 << 20
