@@ -239,7 +239,7 @@ class Codec:
         """Decode and check a classical frame that names this codec's model.
 
         Returns uint8 pixels (height, width, channels) and the classical codec's name. Raises a
-        StreamError.
+        StreamError, or BaselineUnavailableError if Pillow lacks the codec.
         """
         refusal = self._refusal(frame)
         if refusal is not None:

@@ -13,7 +13,12 @@ from kompakt_codec.baselines import BASELINES, LossyBaseline, encode_at_mse
 from kompakt_codec.classical import decode_classical, encode_classical_avif
 from kompakt_codec.classical._avif import strip_avif
 from kompakt_codec.codec import Codec
-from kompakt_codec.errors import CorruptStreamError, InvalidStreamError, StreamError
+from kompakt_codec.errors import (
+    BaselineUnavailableError,
+    CorruptStreamError,
+    InvalidStreamError,
+    StreamError,
+)
 from kompakt_codec.frame import Profile, parse_frame
 from kompakt_codec.images import Pixels
 from kompakt_codec.metrics import mse
@@ -166,3 +171,10 @@ def test_images_longer_than_avif_holds_are_contested_without_it():
     wide = np.full((16, 33_000, 3), 60, np.uint8)
     assert best_with_avif(wide, 1 << 20, 0.1, None, max_payload=None) is None
     assert encode_at_mse("avif", wide, 0.1) is None
+
+
+def test_a_pillow_without_avif_is_told_before_any_work(codec, photo, monkeypatch):
+    monkeypatch.setattr("PIL.features.check", lambda feature: feature != "avif")
+    with pytest.raises(BaselineUnavailableError, match="AVIF"):
+        compress_with(codec, [photo], Demand(fallback=THOROUGH))
+    assert isinstance(compress_with(codec, [photo], Demand())[0], Made)

@@ -104,6 +104,9 @@ class CompressionServiceServicer:
         enough (no; ask for less). The message and ErrorInfo's
         metadata tell the nearest stream: size_bytes, mse and,
         unless mse is 0, psnr_db, as decimal numbers.
+        UNIMPLEMENTED       BASELINE_UNAVAILABLE: the server lacks the library of a
+        classical codec: AVIF's for FALLBACK_THOROUGH (no; ask
+        for FALLBACK_BEST).
         RESOURCE_EXHAUSTED  QUEUE_FULL: the server is busy; RetryInfo says when to
         come back (yes). Without RetryInfo the message was over
         the transport's limit (no).
@@ -131,6 +134,8 @@ class CompressionServiceServicer:
         that the stream names (no; load the model).
         UNIMPLEMENTED        UNSUPPORTED_VERSION: a frame version or mode that this
         server does not know (no; update the server).
+        BASELINE_UNAVAILABLE: a classical codec's stream, whose
+        library the server lacks (no; ask another server).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -141,9 +146,8 @@ class CompressionServiceServicer:
         measures real streams and real files: bytes, distortion and time. Nothing is
         estimated.
 
-        Status codes: as Compress, and UNIMPLEMENTED BASELINE_UNAVAILABLE: the server
-        lacks the library of an asked baseline (no; ask for others). With several
-        models, a WRONG_SIZE for one fails the image; name the models, or leave the
+        Status codes: as Compress; BASELINE_UNAVAILABLE also if the server lacks the
+        library of an asked baseline (no; ask for others). With several models, a WRONG_SIZE for one fails the image; name the models, or leave the
         list empty to use those that accept the image.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -94,6 +94,9 @@ class CompressionServiceStub:
                           enough (no; ask for less). The message and ErrorInfo's
                           metadata tell the nearest stream: size_bytes, mse and,
                           unless mse is 0, psnr_db, as decimal numbers.
+      UNIMPLEMENTED       BASELINE_UNAVAILABLE: the server lacks the library of a
+                          classical codec: AVIF's for FALLBACK_THOROUGH (no; ask
+                          for FALLBACK_BEST).
       RESOURCE_EXHAUSTED  QUEUE_FULL: the server is busy; RetryInfo says when to
                           come back (yes). Without RetryInfo the message was over
                           the transport's limit (no).
@@ -117,15 +120,16 @@ class CompressionServiceStub:
                            that the stream names (no; load the model).
       UNIMPLEMENTED        UNSUPPORTED_VERSION: a frame version or mode that this
                            server does not know (no; update the server).
+                           BASELINE_UNAVAILABLE: a classical codec's stream, whose
+                           library the server lacks (no; ask another server).
     """
     Evaluate: _grpc.UnaryUnaryMultiCallable[_compression_pb2.EvaluateRequest, _compression_pb2.EvaluateResponse]
     """Compresses and decompresses images with every asked model and baseline, and
     measures real streams and real files: bytes, distortion and time. Nothing is
     estimated.
 
-    Status codes: as Compress, and UNIMPLEMENTED BASELINE_UNAVAILABLE: the server
-    lacks the library of an asked baseline (no; ask for others). With several
-    models, a WRONG_SIZE for one fails the image; name the models, or leave the
+    Status codes: as Compress; BASELINE_UNAVAILABLE also if the server lacks the
+    library of an asked baseline (no; ask for others). With several models, a WRONG_SIZE for one fails the image; name the models, or leave the
     list empty to use those that accept the image.
     """
     StreamCompress: _grpc.StreamStreamMultiCallable[_compression_pb2.StreamCompressRequest, _compression_pb2.StreamCompressResponse]
@@ -188,6 +192,9 @@ class CompressionServiceAsyncStub(CompressionServiceStub):
                           enough (no; ask for less). The message and ErrorInfo's
                           metadata tell the nearest stream: size_bytes, mse and,
                           unless mse is 0, psnr_db, as decimal numbers.
+      UNIMPLEMENTED       BASELINE_UNAVAILABLE: the server lacks the library of a
+                          classical codec: AVIF's for FALLBACK_THOROUGH (no; ask
+                          for FALLBACK_BEST).
       RESOURCE_EXHAUSTED  QUEUE_FULL: the server is busy; RetryInfo says when to
                           come back (yes). Without RetryInfo the message was over
                           the transport's limit (no).
@@ -211,15 +218,16 @@ class CompressionServiceAsyncStub(CompressionServiceStub):
                            that the stream names (no; load the model).
       UNIMPLEMENTED        UNSUPPORTED_VERSION: a frame version or mode that this
                            server does not know (no; update the server).
+                           BASELINE_UNAVAILABLE: a classical codec's stream, whose
+                           library the server lacks (no; ask another server).
     """
     Evaluate: _aio.UnaryUnaryMultiCallable[_compression_pb2.EvaluateRequest, _compression_pb2.EvaluateResponse]  # type: ignore[assignment]
     """Compresses and decompresses images with every asked model and baseline, and
     measures real streams and real files: bytes, distortion and time. Nothing is
     estimated.
 
-    Status codes: as Compress, and UNIMPLEMENTED BASELINE_UNAVAILABLE: the server
-    lacks the library of an asked baseline (no; ask for others). With several
-    models, a WRONG_SIZE for one fails the image; name the models, or leave the
+    Status codes: as Compress; BASELINE_UNAVAILABLE also if the server lacks the
+    library of an asked baseline (no; ask for others). With several models, a WRONG_SIZE for one fails the image; name the models, or leave the
     list empty to use those that accept the image.
     """
     StreamCompress: _aio.StreamStreamMultiCallable[_compression_pb2.StreamCompressRequest, _compression_pb2.StreamCompressResponse]  # type: ignore[assignment]
@@ -285,6 +293,9 @@ class CompressionServiceServicer(metaclass=_abc_1.ABCMeta):
                               enough (no; ask for less). The message and ErrorInfo's
                               metadata tell the nearest stream: size_bytes, mse and,
                               unless mse is 0, psnr_db, as decimal numbers.
+          UNIMPLEMENTED       BASELINE_UNAVAILABLE: the server lacks the library of a
+                              classical codec: AVIF's for FALLBACK_THOROUGH (no; ask
+                              for FALLBACK_BEST).
           RESOURCE_EXHAUSTED  QUEUE_FULL: the server is busy; RetryInfo says when to
                               come back (yes). Without RetryInfo the message was over
                               the transport's limit (no).
@@ -314,6 +325,8 @@ class CompressionServiceServicer(metaclass=_abc_1.ABCMeta):
                                that the stream names (no; load the model).
           UNIMPLEMENTED        UNSUPPORTED_VERSION: a frame version or mode that this
                                server does not know (no; update the server).
+                               BASELINE_UNAVAILABLE: a classical codec's stream, whose
+                               library the server lacks (no; ask another server).
         """
 
     @_abc_1.abstractmethod
@@ -326,9 +339,8 @@ class CompressionServiceServicer(metaclass=_abc_1.ABCMeta):
         measures real streams and real files: bytes, distortion and time. Nothing is
         estimated.
 
-        Status codes: as Compress, and UNIMPLEMENTED BASELINE_UNAVAILABLE: the server
-        lacks the library of an asked baseline (no; ask for others). With several
-        models, a WRONG_SIZE for one fails the image; name the models, or leave the
+        Status codes: as Compress; BASELINE_UNAVAILABLE also if the server lacks the
+        library of an asked baseline (no; ask for others). With several models, a WRONG_SIZE for one fails the image; name the models, or leave the
         list empty to use those that accept the image.
         """
 
