@@ -7,6 +7,7 @@ encoder may round a latent, and a decoder a pixel, to its neighbour.
 import io
 import math
 import warnings
+from functools import cached_property
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
@@ -21,7 +22,8 @@ from kompakt_codec.images import Pixels
 from kompakt_codec.models import ImageSpec, TransformModel
 
 _OPSET = 17
-_MANY_PIXELS = 1 << 16
+MANY_PIXELS = 1 << 16
+"""Of the images of a call: from so many on a model of any size runs on OpenVINO."""
 _OPENVINO = {
     "PERFORMANCE_HINT": "LATENCY",  # one call at a time: batches come from the service
     "INFERENCE_PRECISION_HINT": "f32",
@@ -120,19 +122,22 @@ class _Graph:
         )
         # Some models have no levels.
         self._names = [node.name for node in self._session.get_inputs()]
-        self._compiled: openvino.CompiledModel | None = None
+        self._graph, self._threads = graph, threads
+        self._many_pixels = MANY_PIXELS if any_size else math.inf
         self._idle: SimpleQueue[openvino.InferRequest] = SimpleQueue()
-        if any_size:
-            core = openvino.Core()
-            self._compiled = core.compile_model(
-                core.read_model(graph), "CPU", {**_OPENVINO, "INFERENCE_NUM_THREADS": threads}
-            )
+
+    @cached_property
+    def _compiled(self) -> openvino.CompiledModel:
+        """At the first large call: it takes some tenths of a second."""
+        core = openvino.Core()
+        config = {**_OPENVINO, "INFERENCE_NUM_THREADS": self._threads}
+        return core.compile_model(core.read_model(self._graph), "CPU", config)
 
     def run(self, array: npt.NDArray[Any], levels: Levels, pixels: float) -> npt.NDArray[Any]:
         """What the transform makes of the array, which stands for so many pixels."""
         given = {"input": array, "level": levels}
         feeds = {name: given[name] for name in self._names}
-        if self._compiled is None or pixels < _MANY_PIXELS:
+        if pixels < self._many_pixels:
             output: npt.NDArray[Any] = self._session.run(None, feeds)[0]
             return output
         try:
