@@ -138,7 +138,11 @@ def decode_each(
     decoders = RangeDecoders.open([payloads[i] for i in fit])
     symbols, failed = decode(decoders, [levels[i] for i in fit])
     for i, one, is_failed in zip(fit, symbols, failed.tolist(), strict=True):
-        results[i] = CorruptStreamError("no symbols lead to this payload") if is_failed else one
+        results[i] = (
+            CorruptStreamError("no symbols lead to this payload: it was cut or changed")
+            if is_failed
+            else one
+        )
     return results
 
 

@@ -11,7 +11,7 @@ from kompakt_codec.allocator import return_free_blocks
 from kompakt_codec.codec import Codec
 from kompakt_codec.entropy import Symbols
 from kompakt_codec.errors import CodecError
-from kompakt_codec.images import Fit, Pixels
+from kompakt_codec.images import Pixels
 from kompakt_codec.quality import Contest, Made, QualityUnreachableError, open_contest
 from kompakt_service.call import Call
 from kompakt_service.device import BatchEngine
@@ -60,14 +60,16 @@ class Compressor:
     def model_for(self, images: Sequence[pb.Image], plan: CompressPlan) -> LoadedModel:
         """The model that a request names, or else the default.
 
-        If nothing is named and the default does not accept the first image as it is, the first
-        other by name that does. Raises ServiceError UNKNOWN_MODEL.
+        If nothing is named and the default does not accept the first image that can be read as it
+        is, the first other by name that does, so that nothing is fitted which need not be. Raises
+        ServiceError UNKNOWN_MODEL.
         """
         models = self._pipeline.store.snapshot()
         default = models.get(plan.model)
-        if plan.model or plan.fit is not Fit.REFUSE or not images:
+        if plan.model:
             return default
-        shape = told_shape(images[0], self._pipeline.limits)
+        told = (told_shape(image, self._pipeline.limits) for image in images)
+        shape = next((shape for shape in told if shape is not None), None)
         if shape is None or shape[:2] in default.codec.sizes:
             return default
         takers = (

@@ -341,7 +341,12 @@ def test_images_that_the_default_does_not_accept_go_to_a_model_that_does(serve, 
         streamed = [one.unwrap().model for one in client.compress_many([colour, digit[:, :27]])]
         with pytest.raises(WrongSizeError, match="accepted: 28x28x1"):
             client.compress(colour, model="tiny-vae")
-        assert client.compress(colour, fit="contain").model == "tiny-vae"
+        assert client.compress(colour, model="tiny-vae", fit="contain").model == "tiny-vae"
+        whole = client.compress(colour, fit="contain")
+        bad, good = client.compress_batch([b"no image", to_png(colour)])
+    assert (whole.model, whole.fitted, whole.height) == ("any-rgb", False, 30)
+    assert isinstance(bad, Failure)
+    assert good.unwrap().model == "any-rgb"
     assert made == {
         "colour": ["any-rgb"] * 2,
         "grey": ["any-grey"] * 2,

@@ -45,7 +45,9 @@ def inflate(stream: bytes, length: int) -> bytearray:
                 raise CorruptStreamError("the DEFLATE stream ends before the last pixel")
             data += more
     except zlib.error as error:
-        raise CorruptStreamError("no pixels lead to this DEFLATE stream") from error
+        raise CorruptStreamError(
+            "no pixels lead to this DEFLATE stream: it was cut or changed"
+        ) from error
     return data
 
 

@@ -80,7 +80,9 @@ def decode_file(baseline: str, file: bytes, shape: Shape) -> Pixels:
     except CodecError:
         raise
     except Exception as error:  # whatever a foreign decoder makes of damaged bytes
-        raise CorruptStreamError(f"no pixels lead to this {baseline} stream") from error
+        raise CorruptStreamError(
+            f"no pixels lead to this {baseline} stream: it was cut or changed"
+        ) from error
 
 
 def _png_chunk(name: bytes, data: bytes) -> bytes:

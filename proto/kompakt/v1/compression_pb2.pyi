@@ -446,8 +446,9 @@ class CompressOptions(_message.Message):
     KEEP_METADATA_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name, or NAME@VERSION. Default (empty): the server's default model or,
-    if that does not accept the size of the call's first image and fit is not set, the
-    first other by name that does.
+    if that does not accept the size of the first image that can be read (in a stream:
+    of its first message), the first other by name that does; fit is for images that
+    no model accepts as they are.
     """
     profile: Global___FrameProfile.ValueType
     """How the stream is framed. Default: FRAME_PROFILE_FILE."""
