@@ -12,6 +12,7 @@ from kompakt_codec.codec import Codec
 from kompakt_codec.entropy import Symbols
 from kompakt_codec.errors import CodecError
 from kompakt_codec.images import Pixels
+from kompakt_codec.interruption import interruptible
 from kompakt_codec.quality import Contest, Made, QualityUnreachableError, open_contest
 from kompakt_service.call import Call
 from kompakt_service.device import BatchEngine
@@ -187,7 +188,9 @@ class Compressor:
                 continue
             call.check()
             contest, index = next(rest)
-            yield _compressed(contest.settle(index), *item, latents=plan.latents)
+            with interruptible(call.check):
+                made = contest.settle(index)
+            yield _compressed(made, *item, latents=plan.latents)
         call.timings.entropy += time.monotonic() - started
 
 

@@ -21,6 +21,7 @@ from kompakt_codec.errors import (
 )
 from kompakt_codec.frame import Profile, parse_frame
 from kompakt_codec.images import Pixels
+from kompakt_codec.interruption import interruptible
 from kompakt_codec.metrics import mse
 from kompakt_codec.quality import Demand, Fallback, Made, compress_with
 from kompakt_codec.quality._avif import best_with_avif
@@ -178,3 +179,30 @@ def test_a_pillow_without_avif_is_told_before_any_work(codec, photo, monkeypatch
     with pytest.raises(BaselineUnavailableError, match="AVIF"):
         compress_with(codec, [photo], Demand(fallback=THOROUGH))
     assert isinstance(compress_with(codec, [photo], Demand())[0], Made)
+
+
+@pytest.mark.parametrize(
+    "demand",
+    [
+        Demand(max_mse=0.0005, fallback=THOROUGH),
+        Demand(max_bytes=3000, fallback=THOROUGH),
+        Demand(min_psnr_db=32),
+        Demand(lossless=True),
+    ],
+)
+def test_a_search_stops_when_nobody_waits(codec, photo, demand):
+    class GoneError(Exception):
+        pass
+
+    looks = 0
+
+    def check() -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 3:
+            raise GoneError
+
+    with interruptible(check), pytest.raises(GoneError):
+        compress_with(codec, [photo], demand)
+    assert looks == 3
+    assert isinstance(compress_with(codec, [photo], demand)[0], Made)

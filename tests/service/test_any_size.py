@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shutil
+import time
 
 import grpc
 import numpy as np
@@ -12,10 +13,13 @@ from sklearn.datasets import load_sample_images
 
 from kompakt.v1 import compression_pb2 as pb
 from kompakt.v1 import compression_pb2_grpc as pb_grpc
-from kompakt_client import Client, Failure, WrongSizeError
+from kompakt_client import Client, DeadlineExceededError, Failure, WrongSizeError
 from kompakt_client.cli import main
+from kompakt_codec.baselines import _codecs, _measure
+from kompakt_codec.classical import _deflate
 from kompakt_codec.codec import Codec
 from kompakt_codec.frame import Profile, pack_frame
+from kompakt_codec.interruption import check_interruption
 from kompakt_codec.metrics import mse, psnr_db
 from kompakt_codec.models import ImageSpec
 from kompakt_service import compressing
@@ -101,6 +105,23 @@ def test_one_request_holds_images_of_many_sizes(compression, codec, images, prof
         assert one.mse == pytest.approx(mse(image, picture), rel=1e-5)
         assert one.bits_per_pixel == pytest.approx(8 * one.size_bytes / picture[..., 0].size)
         assert tuple(one.latents.shape) == codec.latent_shape(image.shape[:2])
+
+
+def test_a_contest_ends_soon_after_its_deadline(client, photo, monkeypatch):
+    tries: list[float] = []
+
+    def noted() -> None:
+        check_interruption()
+        tries.append(time.monotonic())
+
+    for module in (_codecs, _measure, _deflate):
+        monkeypatch.setattr(module, "check_interruption", noted)
+    with pytest.raises(DeadlineExceededError):  # it would take seconds
+        client.compress(photo[:128, :128], min_psnr_db=38, fallback="thorough", timeout=0.3)
+    ended = time.monotonic()
+    time.sleep(4)
+    assert tries
+    assert max(tries) < ended + 0.3
 
 
 def test_a_thorough_contest_may_end_with_avif(client, photo):

@@ -12,6 +12,7 @@ from PIL import Image, features
 
 from kompakt_codec.errors import BaselineUnavailableError
 from kompakt_codec.images import MAX_SIDE, WEBP_MAX_SIDE, Pixels, from_pillow, to_pillow
+from kompakt_codec.interruption import check_interruption
 
 Options = Mapping[str, Any]
 Shape = tuple[int, ...]
@@ -121,7 +122,8 @@ class LossyBaseline(_PillowFormat):
         return self.grey_variants if channels == 1 else self.rgb_variants
 
     def encode(self, pixels: Pixels, quality: int, variant: str) -> bytes:
-        """Write pixels (height, width, 1 or 3) as a file."""
+        """Write pixels (height, width, 1 or 3) as a file; a step of a search."""
+        check_interruption()
         lossless = quality == self.lossless_quality
         options: Options = {"lossless": True} if lossless else self.options_of(quality)
         options = {**options, **self.variants(pixels.shape[2])[variant]}

@@ -9,6 +9,7 @@ from kompakt_codec.baselines._codecs import BASELINES, LosslessBaseline, LossyBa
 from kompakt_codec.baselines._search import Trial, smallest_file
 from kompakt_codec.errors import WrongSizeError
 from kompakt_codec.images import Pixels
+from kompakt_codec.interruption import check_interruption
 from kompakt_codec.metrics import mse, psnr_db, ssim
 
 T = TypeVar("T")
@@ -51,6 +52,7 @@ def encode_lossless(name: str, pixels: Pixels) -> Encoded:
     baseline = _baseline(name)
     if isinstance(baseline, LossyBaseline):
         raise ValueError(f"{name} is not lossless: give the MSE that it has to reach")
+    check_interruption()
     if not _can_hold(baseline, pixels):
         raise WrongSizeError(f"{name} holds at most {baseline.max_side} pixels a side")
     data, seconds = _timed(lambda: baseline.encode(pixels))

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from itertools import product
 
 from kompakt_codec.errors import CorruptStreamError
+from kompakt_codec.interruption import check_interruption
 
 _SMALL = 1 << 16
 """Up to so many bytes every setting is tried; above, those that mostly win."""
@@ -65,6 +66,7 @@ def restore_first_bit(stream: bytes) -> bytes:
 def _streams(data: bytes) -> Iterator[bytes]:
     levels, memory = ((9, 6), (9, 8)) if len(data) <= _SMALL else ((9,), (8,))
     for level, strategy, memory_level in product(levels, _STRATEGIES, memory):
+        check_interruption()
         compressor = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS, memory_level, strategy)
         yield compressor.compress(data) + compressor.flush()
 
