@@ -7,7 +7,7 @@ encoder may round a latent, and a decoder a pixel, to its neighbour.
 import io
 import math
 import warnings
-from functools import cached_property
+from functools import cache, cached_property
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
@@ -129,7 +129,7 @@ class _Graph:
     @cached_property
     def _compiled(self) -> openvino.CompiledModel:
         """At the first large call: it takes some tenths of a second."""
-        core = openvino.Core()
+        core = _openvino()
         config = {**_OPENVINO, "INFERENCE_NUM_THREADS": self._threads}
         return core.compile_model(core.read_model(self._graph), "CPU", config)
 
@@ -147,6 +147,16 @@ class _Graph:
         made: npt.NDArray[Any] = request.infer(feeds, share_inputs=True)[0]
         self._idle.put(request)
         return made
+
+
+@cache
+def _openvino() -> openvino.Core:
+    """The process's one, for good.
+
+    Its CPU plugin gives a thread a signal stack when it is loaded and frees it when it is unloaded,
+    maybe in another thread: the next signal would end the process.
+    """
+    return openvino.Core()
 
 
 def _exported(module: nn.Module, example: torch.Tensor, sides: tuple[int, ...]) -> bytes:

@@ -100,3 +100,28 @@ def test_every_other_size_takes_no_more_memory():
     command = [sys.executable, "-c", _MANY_SHAPES]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert int(done.stdout) < 60 << 20
+
+
+_SIGNALLED = """
+import gc, signal, threading
+import numpy as np
+import torch
+from kompakt_codec.models import ImageSpec, build_model
+from kompakt_codec.transforms import CpuTransforms
+
+spec = ImageSpec(height=16, width=16, channels=1)
+model = build_model("factorized", spec, {})
+held = [CpuTransforms(model.eval().requires_grad_(False), spec)]
+held[0].analyse(np.zeros((1, 320, 320, 1), np.uint8), np.zeros(1, np.int64))
+drop = threading.Thread(target=lambda: (held.clear(), gc.collect()))
+drop.start()
+drop.join()
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+signal.raise_signal(signal.SIGTERM)
+"""
+
+
+def test_a_model_that_another_thread_dropped_leaves_signals_alone():
+    command = [sys.executable, "-c", _SIGNALLED]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout == "handled\n"
