@@ -17,12 +17,11 @@ from typing import Any
 
 import psutil
 
-from benchmarks.processes import Background, free_port
+from benchmarks.processes import ONE_THREAD, Background, free_port
 from kompakt_client import Client
 
 _SUFFIXES = (".png", ".webp", ".jpg", ".jpeg")
 _FALLBACKS = ("never", "best", "thorough")
-_ONE_THREAD = {"KOMPAKT_TORCH_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "service.log")
         with (
-            Background(command, {arguments.core}, log, _ONE_THREAD) as server,
+            Background(command, {arguments.core}, log, ONE_THREAD) as server,
             Client(f"127.0.0.1:{port}", timeout=300) as client,
         ):
             server.wait_until(lambda: _serves(client))

@@ -14,6 +14,8 @@ from typing import Any, Self
 import psutil
 
 ROOT = Path(__file__).parent.parent
+# One core each is what is compared; without a word of it, libraries start a thread for every core.
+ONE_THREAD = {"KOMPAKT_TORCH_THREADS": "1", "OMP_NUM_THREADS": "1"}
 _LINES_OF_LOG = 3
 _PATIENCE_SECONDS = 8
 

@@ -10,13 +10,17 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from benchmarks.launcher import EMPTY_SERVICE
 from benchmarks.load import Unary
 from benchmarks.plan import METHODS, Plan
-from benchmarks.processes import Background, BenchmarkError, free_port, module, run_for_json
+from benchmarks.processes import (
+    ONE_THREAD,
+    Background,
+    BenchmarkError,
+    free_port,
+    module,
+    run_for_json,
+)
 from benchmarks.requestfile import read_requests
 from benchmarks.workload import SERVICE, check_answers
 from kompakt_codec.codec import Codec
-
-# One core each is what is compared; without a word of it, libraries start a thread for every core.
-_ONE_THREAD = {"KOMPAKT_TORCH_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +53,7 @@ class Service:
             module("launcher", *chosen, *where, "--models", plan.models(), *flags),
             cores or {plan.cores.server},
             plan.directory / f"service-{self._port}.log",
-            _ONE_THREAD,
+            ONE_THREAD,
         )
 
     def __enter__(self) -> Self:

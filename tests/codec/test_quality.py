@@ -1,44 +1,34 @@
 """Demands are met by what was really coded and decoded, or refused with what is nearest."""
 
-import io
 import math
-import zlib
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageDraw
-from sklearn.datasets import load_sample_images
 
 from kompakt_codec.classical import (
-    decode_classical,
     encode_classical,
     encode_classical_lossless,
-    encode_classical_near,
 )
 from kompakt_codec.codec import Codec
-from kompakt_codec.errors import InvalidStreamError, ModelMismatchError, StreamError
-from kompakt_codec.frame import DEFLATE, NAMED_CODEC, Profile, pack_frame, parse_frame
+from kompakt_codec.frame import Profile
 from kompakt_codec.metrics import mse, psnr_db
 from kompakt_codec.models import ImageSpec
 from kompakt_codec.quality import (
     Demand,
     Fallback,
-    LevelSearch,
     Made,
     QualityUnreachableError,
     compress_with,
     warm_up,
 )
 from kompakt_codec.quality._rival import (
-    ANY_LENGTH,
-    LARGE,
-    challenger,
     is_of_use,
     lossless_may_win,
 )
-from tests.support import make_any_size_checkpoint, make_checkpoint, several_domains
+from tests.codec.streams import decoded
+from tests.support import make_any_size_checkpoint, several_domains
 
 FRAMING = {Profile.FILE: 12, Profile.EMBEDDED: 2}
 
@@ -53,16 +43,6 @@ def images(digits):
     return [*digits[:6], *several_domains()]
 
 
-def decoded(codec: Codec, stream: bytes, profile: Profile) -> np.ndarray:
-    frame = parse_frame(stream, profile)
-    if frame.is_classical:
-        return codec.decode_classical(frame)[0]
-    [symbols] = codec.decode([frame])
-    if isinstance(symbols, StreamError):
-        raise symbols
-    return codec.synthesise(symbols[None], [frame.mode])[0]
-
-
 def every_level(codec: Codec, pixels: np.ndarray, profile: Profile) -> list[tuple[int, float]]:
     """The length and MSE of an image's stream at each level."""
     levels = list(range(codec.levels))
@@ -70,52 +50,6 @@ def every_level(codec: Codec, pixels: np.ndarray, profile: Profile) -> list[tupl
     streams = codec.encode(symbols, levels, pixels.shape[:2], profile=profile)
     pictures = codec.synthesise(symbols, levels)
     return [(len(s), mse(pixels, p)) for s, p in zip(streams, pictures, strict=True)]
-
-
-def search_with(passes: list[list[bool]], *, finest: bool) -> tuple[list[int], int]:
-    """The levels chosen when images pass at these levels, and the number of rounds."""
-    table = np.array(passes)
-    search = LevelSearch(*table.shape, finest=finest)
-    rounds = 0
-    while len((trials := search.next())[0]):
-        search.tell(*trials, table[trials])
-        rounds += 1
-    return search.chosen.tolist(), rounds
-
-
-@given(
-    st.integers(1, 13).flatmap(
-        lambda levels: st.tuples(
-            st.just(levels), st.lists(st.integers(0, levels), min_size=1, max_size=9)
-        )
-    ),
-    st.booleans(),
-)
-def test_a_search_finds_the_end_of_a_run(case, finest):
-    levels, lengths = case
-    passes = [[(q < n) if finest else (q >= levels - n) for q in range(levels)] for n in lengths]
-
-    chosen, rounds = search_with(passes, finest=finest)
-
-    assert chosen == [-1 if n == 0 else (n - 1 if finest else levels - n) for n in lengths]
-    # Where no level passes, each has to be tried.
-    rest = levels if 0 in lengths else 0
-    assert rounds <= math.ceil(math.log2(levels + 1)) + rest
-
-
-@given(
-    st.integers(1, 13).flatmap(
-        lambda levels: st.lists(
-            st.lists(st.booleans(), min_size=levels, max_size=levels), min_size=1, max_size=9
-        )
-    ),
-    st.booleans(),
-)
-def test_a_search_fails_only_where_no_level_passes(passes, finest):
-    chosen, _ = search_with(passes, finest=finest)
-
-    for level, row in zip(chosen, passes, strict=True):
-        assert row[level] if level >= 0 else not any(row)
 
 
 @given(st.floats(0, 4000))
@@ -257,119 +191,11 @@ def test_what_is_told_to_be_of_no_use_is_of_none(images):
     assert not is_of_use(images[0], 30, 0.005)
 
 
-@pytest.mark.parametrize("profile", Profile)
-def test_classical_frames_are_checked(codec, profile):
-    noise, flat = several_domains()[:2]
-    for pixels in (noise, flat):
-        [made] = compress_with(codec, [pixels], Demand(lossless=True), profile=profile)
-        frame = parse_frame(made.stream, profile)
-        picture, name = codec.decode_classical(frame)
-        assert np.array_equal(picture, pixels)
-        assert name == made.codec
-        num_wrong = 0
-        for bit in range(8 * len(made.stream)):
-            changed = bytearray(made.stream)
-            changed[bit // 8] ^= 1 << bit % 8
-            try:
-                right = np.array_equal(decoded(codec, bytes(changed), profile), pixels)
-            except StreamError:
-                continue
-            num_wrong += not right
-        assert num_wrong <= (0 if profile is Profile.FILE else len(made.stream) / 8)
-
-
-def test_every_classical_codec_is_named(codec):
-    def name(payload: bytes, mode: int, pixels: np.ndarray) -> str:
-        frame = pack_frame(payload, pixels, codec.fingerprint, profile=Profile.EMBEDDED, mode=mode)
-        return codec.decode_classical(parse_frame(frame, Profile.EMBEDDED))[1]
-
-    for pixels in several_domains()[1:]:
-        data = pixels.tobytes()
-        deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-        body = encode_classical_lossless(pixels)
-        assert name(deflate.compress(data) + deflate.flush(), DEFLATE, pixels) == "deflate"
-        assert name(b"\0" + data, NAMED_CODEC, pixels) == "raw"
-        assert name(body.payload, body.mode, pixels) == body.codec
-        lossy = encode_classical(pixels, 0.02)
-        picture = decode_classical(lossy.mode, lossy.payload, pixels.shape)
-        assert name(lossy.payload, lossy.mode, picture) == lossy.codec
-
-
-def test_a_classical_frame_names_its_model_and_no_size(codec):
-    flat = several_domains()[1]
-    other = Codec(make_checkpoint("ae"))
-    [made] = compress_with(codec, [flat], Demand(lossless=True))
-    with pytest.raises(ModelMismatchError, match="not by tiny-ae"):
-        other.decode_classical(parse_frame(made.stream, Profile.FILE))
-    body = encode_classical_lossless(flat)
-    sized = pack_frame(
-        body.payload,
-        flat,
-        codec.fingerprint,
-        profile=Profile.EMBEDDED,
-        mode=body.mode,
-        size=(28, 28),
-    )
-    with pytest.raises(InvalidStreamError, match="where none is needed"):
-        codec.decode_classical(parse_frame(sized, Profile.EMBEDDED))
-
-
 def test_a_codec_that_was_warmed_up_gives_what_it_gave_before(digits, codec):
     before = compress_with(codec, list(digits[:3]), Demand())
     warm_up(codec)
     after = compress_with(codec, list(digits[:3]), Demand())
     assert [one.stream for one in after] == [one.stream for one in before]
-
-
-@pytest.fixture(scope="module")
-def large():
-    """A piece of a photo, uint8 (270, 300, 3), and an MSE that a model may have."""
-    piece = np.ascontiguousarray(load_sample_images().images[0][100:370, 200:500])
-    assert piece[..., 0].size >= LARGE
-    return piece, 0.002
-
-
-def test_the_challenger_of_a_large_image_is_that_of_the_whole_search(large):
-    pixels, bound = large
-    whole = encode_classical(pixels, bound)
-
-    body = challenger(pixels, len(whole.payload) + 1, bound, max_payload=None)
-
-    assert body is not None
-    assert body.codec == "webp"
-    assert body.mse <= bound
-    assert len(body.payload) <= len(whole.payload)
-    assert challenger(pixels, len(whole.payload) // 2, bound, max_payload=None) is None
-
-
-def test_at_the_coarsest_quality_only_the_careful_encoder_tells():
-    rng = np.random.default_rng(3)
-    page, file = Image.new("RGB", (256, 256), (250, 248, 240)), io.BytesIO()
-    for row in range(4, 250, 30):
-        words = "".join(rng.choice(list("abcdefgh  ijklmno"), 20))
-        ImageDraw.Draw(page).text((4, row), words, fill=(20, 20, 60))
-    page.save(file, "JPEG", quality=60)
-    pixels = np.asarray(Image.open(file))
-    best = encode_classical_near(pixels, 0.01, range(101))
-    assert best is not None
-    limit = round(1.01 * len(best.payload))
-    assert not lossless_may_win(pixels, limit)
-
-    body = challenger(pixels, limit, 0.01, max_payload=None)
-
-    assert body is not None
-    assert len(body.payload) == len(best.payload)
-
-
-def test_a_large_image_within_bytes_takes_the_finest_quality_that_fits(large):
-    pixels, _ = large
-    most = 6000
-
-    body = challenger(pixels, ANY_LENGTH, 0.1, max_payload=most)
-
-    assert body is not None
-    assert 0.8 * most < len(body.payload) <= most
-    assert challenger(pixels, most, body.mse / 2, max_payload=most) is None
 
 
 def test_a_huge_image_is_contested_only_where_the_model_will_not_do(monkeypatch, codec, digits):
@@ -386,34 +212,6 @@ def test_a_huge_image_is_contested_only_where_the_model_will_not_do(monkeypatch,
     assert by_model.codec == "tiny-any"
     assert fitting.codec != "tiny-any"
     assert len(fitting.stream) <= most
-
-
-def test_a_large_flat_image_is_lossless_in_a_few_bytes(large):
-    flat = np.full_like(large[0], 90)
-    flat[100:130, 50:200] = (200, 30, 60)
-    body = challenger(flat, 1000, 0.001, max_payload=None)
-    assert body is not None
-    assert len(body.payload) < 200
-
-
-def test_a_banner_whose_top_alone_is_busy_is_lossless():
-    banner = np.full((128, 640, 3), 255, np.uint8)
-    banner[:16] = np.where(np.random.default_rng(0).random((16, 640, 1)) < 0.5, 0, 255)
-    lossless = encode_classical_lossless(banner)
-    body = challenger(banner, 2 * len(lossless.payload), 0.003, max_payload=None)
-    assert body is not None
-    assert len(body.payload) <= len(lossless.payload)
-
-
-@pytest.mark.parametrize("demand", [Demand(), Demand(max_bytes=30_000), Demand(max_bytes=60)])
-def test_images_longer_than_webp_holds_are_contested_without_it(demand):
-    codec = Codec(make_any_size_checkpoint(spec=ImageSpec(height=16, width=24, channels=3)))
-    flat = np.full((3, 17_200, 3), 60, np.uint8)
-    noise = np.random.default_rng(0).integers(0, 256, (3, 17_200, 3), np.uint8)
-    first, second = compress_with(codec, [flat, noise], demand)
-    assert isinstance(first, Made)
-    assert len(first.stream) < 60
-    assert isinstance(second, Made) == (demand.max_bytes != 60)
 
 
 @pytest.mark.parametrize("demand", [Demand(), Demand(max_bytes=9), Demand(min_psnr_db=30)])

@@ -147,8 +147,9 @@ class CompressionServiceServicer:
         estimated.
 
         Status codes: as Compress; BASELINE_UNAVAILABLE also if the server lacks the
-        library of an asked baseline (no; ask for others). With several models, a WRONG_SIZE for one fails the image; name the models, or leave the
-        list empty to use those that accept the image.
+        library of an asked baseline (no; ask for others). With several models, a
+        WRONG_SIZE for one fails the image; name the models, or leave the list empty to
+        use those that accept the image.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

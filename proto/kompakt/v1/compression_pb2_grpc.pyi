@@ -129,8 +129,9 @@ class CompressionServiceStub:
     estimated.
 
     Status codes: as Compress; BASELINE_UNAVAILABLE also if the server lacks the
-    library of an asked baseline (no; ask for others). With several models, a WRONG_SIZE for one fails the image; name the models, or leave the
-    list empty to use those that accept the image.
+    library of an asked baseline (no; ask for others). With several models, a
+    WRONG_SIZE for one fails the image; name the models, or leave the list empty to
+    use those that accept the image.
     """
     StreamCompress: _grpc.StreamStreamMultiCallable[_compression_pb2.StreamCompressRequest, _compression_pb2.StreamCompressResponse]
     """Compress for a long run of images in bounded memory. The first message MUST
@@ -227,8 +228,9 @@ class CompressionServiceAsyncStub(CompressionServiceStub):
     estimated.
 
     Status codes: as Compress; BASELINE_UNAVAILABLE also if the server lacks the
-    library of an asked baseline (no; ask for others). With several models, a WRONG_SIZE for one fails the image; name the models, or leave the
-    list empty to use those that accept the image.
+    library of an asked baseline (no; ask for others). With several models, a
+    WRONG_SIZE for one fails the image; name the models, or leave the list empty to
+    use those that accept the image.
     """
     StreamCompress: _aio.StreamStreamMultiCallable[_compression_pb2.StreamCompressRequest, _compression_pb2.StreamCompressResponse]  # type: ignore[assignment]
     """Compress for a long run of images in bounded memory. The first message MUST
@@ -340,8 +342,9 @@ class CompressionServiceServicer(metaclass=_abc_1.ABCMeta):
         estimated.
 
         Status codes: as Compress; BASELINE_UNAVAILABLE also if the server lacks the
-        library of an asked baseline (no; ask for others). With several models, a WRONG_SIZE for one fails the image; name the models, or leave the
-        list empty to use those that accept the image.
+        library of an asked baseline (no; ask for others). With several models, a
+        WRONG_SIZE for one fails the image; name the models, or leave the list empty to
+        use those that accept the image.
         """
 
     @_abc_1.abstractmethod

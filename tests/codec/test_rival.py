@@ -1,0 +1,110 @@
+"""The contest of large images with the classical codecs."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+from sklearn.datasets import load_sample_images
+
+from kompakt_codec.classical import (
+    encode_classical,
+    encode_classical_lossless,
+    encode_classical_near,
+)
+from kompakt_codec.codec import Codec
+from kompakt_codec.frame import Profile
+from kompakt_codec.models import ImageSpec
+from kompakt_codec.quality import (
+    Demand,
+    Made,
+    compress_with,
+)
+from kompakt_codec.quality._rival import (
+    ANY_LENGTH,
+    LARGE,
+    challenger,
+    lossless_may_win,
+)
+from tests.support import make_any_size_checkpoint
+
+FRAMING = {Profile.FILE: 12, Profile.EMBEDDED: 2}
+
+
+@pytest.fixture(scope="module")
+def large():
+    """A piece of a photo, uint8 (270, 300, 3), and an MSE that a model may have."""
+    piece = np.ascontiguousarray(load_sample_images().images[0][100:370, 200:500])
+    assert piece[..., 0].size >= LARGE
+    return piece, 0.002
+
+
+def test_the_challenger_of_a_large_image_is_that_of_the_whole_search(large):
+    pixels, bound = large
+    whole = encode_classical(pixels, bound)
+
+    body = challenger(pixels, len(whole.payload) + 1, bound, max_payload=None)
+
+    assert body is not None
+    assert body.codec == "webp"
+    assert body.mse <= bound
+    assert len(body.payload) <= len(whole.payload)
+    assert challenger(pixels, len(whole.payload) // 2, bound, max_payload=None) is None
+
+
+def test_at_the_coarsest_quality_only_the_careful_encoder_tells():
+    rng = np.random.default_rng(3)
+    page, file = Image.new("RGB", (256, 256), (250, 248, 240)), io.BytesIO()
+    for row in range(4, 250, 30):
+        words = "".join(rng.choice(list("abcdefgh  ijklmno"), 20))
+        ImageDraw.Draw(page).text((4, row), words, fill=(20, 20, 60))
+    page.save(file, "JPEG", quality=60)
+    pixels = np.asarray(Image.open(file))
+    best = encode_classical_near(pixels, 0.01, range(101))
+    assert best is not None
+    limit = round(1.01 * len(best.payload))
+    assert not lossless_may_win(pixels, limit)
+
+    body = challenger(pixels, limit, 0.01, max_payload=None)
+
+    assert body is not None
+    assert len(body.payload) == len(best.payload)
+
+
+def test_a_large_image_within_bytes_takes_the_finest_quality_that_fits(large):
+    pixels, _ = large
+    most = 6000
+
+    body = challenger(pixels, ANY_LENGTH, 0.1, max_payload=most)
+
+    assert body is not None
+    assert 0.8 * most < len(body.payload) <= most
+    assert challenger(pixels, most, body.mse / 2, max_payload=most) is None
+
+
+def test_a_large_flat_image_is_lossless_in_a_few_bytes(large):
+    flat = np.full_like(large[0], 90)
+    flat[100:130, 50:200] = (200, 30, 60)
+    body = challenger(flat, 1000, 0.001, max_payload=None)
+    assert body is not None
+    assert len(body.payload) < 200
+
+
+def test_a_banner_whose_top_alone_is_busy_is_lossless():
+    banner = np.full((128, 640, 3), 255, np.uint8)
+    banner[:16] = np.where(np.random.default_rng(0).random((16, 640, 1)) < 0.5, 0, 255)
+    lossless = encode_classical_lossless(banner)
+    body = challenger(banner, 2 * len(lossless.payload), 0.003, max_payload=None)
+    assert body is not None
+    assert len(body.payload) <= len(lossless.payload)
+
+
+@pytest.mark.parametrize("demand", [Demand(), Demand(max_bytes=30_000), Demand(max_bytes=60)])
+def test_images_longer_than_webp_holds_are_contested_without_it(demand):
+    codec = Codec(make_any_size_checkpoint(spec=ImageSpec(height=16, width=24, channels=3)))
+    flat = np.full((3, 17_200, 3), 60, np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (3, 17_200, 3), np.uint8)
+    first, second = compress_with(codec, [flat, noise], demand)
+    assert isinstance(first, Made)
+    assert len(first.stream) < 60
+    assert isinstance(second, Made) == (demand.max_bytes != 60)
