@@ -84,7 +84,8 @@ class Client(BaseClient):
           fails with a `QualityUnreachableError`: `min_psnr_db` in dB or `max_mse` on
           [0, 1], the smallest stream found that has it; `max_bytes`, framing included,
           the best stream found that fits; `lossless`, True to lose nothing; `level`, a
-          rate level of the model. Default: the model's default level.
+          rate level of the model, such as 9, or 9.5 if the model `has_eighths`. Default:
+          the model's default level.
         - `fallback`: "best" (default) lets a classical codec (DEFLATE, PNG, WebP) make
           the stream of an image for which it needs fewer bytes at no worse quality;
           "thorough" lets AVIF too, which takes seconds of a core for a photograph;

@@ -52,7 +52,7 @@ def to_compressed(
         width=result.width,
         channels=result.channels,
         fitted=result.fitted,
-        level=result.level if has("level") else None,
+        level=_level(result) if has("level") else None,
         metadata_bytes=result.metadata_bytes,
         latents=_tensor(result.latents) if has("latents") else None,
         reconstruction=_pixels(result.reconstruction) if has("reconstruction") else None,
@@ -61,6 +61,11 @@ def to_compressed(
         timings=_timings(response),
         index=index,
     )
+
+
+def _level(result: pb.CompressResult) -> float:
+    eighths = result.level_eighths
+    return result.level + eighths / 8 if eighths else result.level
 
 
 def to_decompressed(

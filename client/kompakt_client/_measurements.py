@@ -162,6 +162,8 @@ class ModelInfo:
     """Of a model conditioned on a label: what its levels from 1 up stand for; level 0 is none."""
     version: str
     """Which version of the model this is; empty from a server that has but one of each."""
+    has_eighths: bool
+    """Whether levels may lie between two, in steps of 1/8."""
     is_current: bool
     """Whether this version answers to the name."""
 

@@ -117,7 +117,7 @@ def compress(
     model: str | None = None,
     profile: Profile = "file",
     fit: Fit = "refuse",
-    level: int | None = None,
+    level: float | None = None,
     label: str | None = None,
     min_psnr_db: float | None = None,
     max_mse: float | None = None,
@@ -224,7 +224,17 @@ def _demand(**qualities: Any) -> dict[str, Any]:
     for name, value in given.items():
         if name != "label" and not value >= 0:
             raise ValueError(f"{name} must be 0 or more, not {value!r}")
+    if "level" in given:
+        given |= _level(given["level"])
     return given
+
+
+def _level(level: float) -> dict[str, int]:
+    """Return the fields that ask for a level."""
+    if level * 8 % 1 != 0:
+        raise ValueError(f"level must be a whole number or one in steps of 1/8, not {level!r}")
+    whole, eighths = divmod(int(level * 8), 8)
+    return {"level": whole, "level_eighths": eighths}
 
 
 def _image_item(options: Message, source: ImageInput) -> Item:

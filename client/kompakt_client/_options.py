@@ -14,7 +14,7 @@ class CompressOptions(TypedDict, total=False):
     model: str | None
     profile: Profile
     fit: Fit
-    level: int | None
+    level: float | None
     label: str | None
     min_psnr_db: float | None
     max_mse: float | None

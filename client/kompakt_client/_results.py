@@ -72,8 +72,9 @@ class Compressed:
     """1 for grey, 3 for RGB."""
     fitted: bool
     """Whether the image's pixels were changed to fit the model."""
-    level: int | None = None
-    """The model's rate level; None if a classical codec made the payload."""
+    level: float | None = None
+    """The model's rate level, with eighths between whole ones; None if a classical codec made the
+    payload."""
     metadata_bytes: int = 0
     """How many bytes of the stream keep the image's metadata."""
     latents: npt.NDArray[np.generic] | None = field(default=None, repr=False, compare=False)

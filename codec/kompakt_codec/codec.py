@@ -15,7 +15,7 @@ import torch
 
 from kompakt_codec.checkpoint import Checkpoint
 from kompakt_codec.classical import classical_name, decode_classical
-from kompakt_codec.entropy import LatentShape, Symbols
+from kompakt_codec.entropy import LatentShape, Levels, Symbols
 from kompakt_codec.errors import (
     InvalidStreamError,
     ModelMismatchError,
@@ -25,16 +25,18 @@ from kompakt_codec.errors import (
 )
 from kompakt_codec.frame import (
     FINGERPRINT_PREFIX_BYTES,
+    LEVEL_STEPS,
     Frame,
     Profile,
     framing_bytes,
+    mode_of,
     pack_frame,
     parse_frame,
 )
 from kompakt_codec.grouping import by_shape, positions_by, stacked
 from kompakt_codec.images import Pixels
 from kompakt_codec.models import MAX_SIDE, MIN_SIDE, SizeRange
-from kompakt_codec.quantised import Levels, QuantisedTransforms
+from kompakt_codec.quantised import QuantisedTransforms
 from kompakt_codec.tiling import decode_tiles, encode_tiles
 
 DEFAULT_EFFORT = 4
@@ -102,21 +104,38 @@ class Codec:
         """How many rate levels it has: 0, the coarsest, to levels - 1."""
         return self.header.levels
 
+    @property
+    def has_between(self) -> bool:
+        """Whether it has levels between two as well, in steps of 1 / LEVEL_STEPS."""
+        return self._entropy.has_between
+
+    def has_level(self, level: float) -> bool:
+        """Whether a level is one of its own."""
+        steps = level * (LEVEL_STEPS if self.has_between else 1)
+        return 0 <= level <= self.levels - 1 and steps == int(steps)
+
+    def describe_levels(self) -> str:
+        """Its levels in words: "0 to 12", or "0 to 12 in steps of 1/8"."""
+        steps = f" in steps of 1/{LEVEL_STEPS}" if self.has_between else ""
+        return f"0 to {self.levels - 1}{steps}"
+
     def compress(
         self,
         images: Sequence[Pixels],
         *,
         profile: Profile = Profile.FILE,
-        level: int | Levels | None = None,
+        level: float | Levels | None = None,
     ) -> list[bytes]:
         """Compress uint8 images (height, width, channels) of accepted sizes to frames.
 
         ``level`` is the rate level of all of them, or of each; the model's default if it is None.
-        Raises WrongSizeError.
+        Raises WrongSizeError, and ValueError for a level that it does not have.
         """
         self.require_accepted(images)
         level = self.header.default_level if level is None else level
-        chosen = [level] * len(images) if isinstance(level, int) else level
+        chosen = [level] * len(images) if isinstance(level, int | float) else level
+        if not all(map(self.has_level, chosen)):
+            raise ValueError(f"levels must be from {self.describe_levels()}")
         frames = [b""] * len(images)
         for members in by_shape(images):
             batch = stacked(images, members)
@@ -149,7 +168,7 @@ class Codec:
                 raise item
             symbols.append(item)
         for members in by_shape(symbols):
-            levels = [parsed[rest[k]].mode for k in members]
+            levels = [level_of(parsed[rest[k]]) for k in members]
             decoded = self.synthesise(stacked(symbols, members), levels)
             for k, pixels in zip(members, decoded, strict=True):
                 images[rest[k]] = crop_pixels(pixels, self.size_of(parsed[rest[k]]))
@@ -170,8 +189,10 @@ class Codec:
             self._entropy, symbols, levels, largest=self._quantised.largest_tile
         )
         return [
-            self.pack(payload, one, level, size, profile=profile)
-            for payload, one, level in zip(payloads, symbols, levels, strict=True)
+            self.pack(prefix + payload, one, mode, size, profile=profile)
+            for payload, one, (mode, prefix) in zip(
+                payloads, symbols, map(mode_of, levels), strict=True
+            )
         ]
 
     def pack(
@@ -223,9 +244,9 @@ class Codec:
         for shape, group in positions_by(shapes).items():
             members = [rest[k] for k in group]
             payloads = [frames[i].payload for i in members]
-            modes = [frames[i].mode for i in members]
+            levels = [level_of(frames[i]) for i in members]
             decoded = decode_tiles(
-                self._entropy, payloads, modes, shape, largest=self._quantised.largest_tile
+                self._entropy, payloads, levels, shape, largest=self._quantised.largest_tile
             )
             for i, item in zip(members, decoded, strict=True):
                 results[i] = self._verified(frames[i], item)
@@ -262,9 +283,10 @@ class Codec:
             )
         if frame.size == self._own_size:
             return InvalidStreamError("a shape where none is needed")
-        if not frame.is_classical and frame.mode >= self.levels:
+        if frame.level is not None and not self.has_level(frame.level):
             return UnsupportedVersionError(
-                f"rate level {frame.mode}, but {self.header.name} has levels 0 to {self.levels - 1}"
+                f"rate level {frame.level:g}, but {self.header.name} has levels "
+                + self.describe_levels()
             )
         return None
 
@@ -284,6 +306,12 @@ class Codec:
         ``crop_pixels``.
         """
         return self._quantised.synthesise(symbols, levels)
+
+
+def level_of(frame: Frame) -> float:
+    """The rate level of a frame that is not classical."""
+    assert frame.level is not None
+    return frame.level
 
 
 def _by(shape: Sequence[int]) -> str:

@@ -19,6 +19,7 @@ from kompakt_codec.context_kernel import Layer, Network, code
 from kompakt_codec.entropy import (
     Decoded,
     LatentShape,
+    Levels,
     Payloads,
     Symbols,
     decode_each,
@@ -58,6 +59,8 @@ class ContextEntropy:
     ``weights`` are three int16 matrices (out, in), in which what the masks forbid is zero;
     ``shifts`` three int64 matrices (levels, out). Raises CheckpointError if they do not fit.
     """
+
+    has_between = False
 
     def __init__(
         self,
@@ -132,25 +135,25 @@ class ContextEntropy:
         digest.update(self.lookup.sigmoid.astype("<i4").tobytes())
         return digest.digest()
 
-    def clip(self, latents: npt.NDArray[np.float32], levels: Sequence[int]) -> Symbols:
+    def clip(self, latents: npt.NDArray[np.float32], levels: Levels) -> Symbols:
         """Round latents (N, C, 1, 1) to the nearest symbols."""
-        bound = np.asarray(self.max_symbols)[list(levels)].reshape(-1, 1, 1, 1)
+        bound = np.asarray(self.max_symbols)[np.asarray(levels, np.int64)].reshape(-1, 1, 1, 1)
         return np.clip(np.rint(latents), -bound, bound).astype(np.int16)
 
-    def encode(self, symbols: Symbols, levels: Sequence[int]) -> list[bytes]:
+    def encode(self, symbols: Symbols, levels: Levels) -> list[bytes]:
         """Code symbols (N, C, 1, 1), each image at its level, to payloads."""
         encoders = RangeEncoders.start(len(symbols), PRECISION * self.latents)
         self._code(encoders, symbols, levels, decoding=False)
         return encoders.finish()
 
     def decode(
-        self, payloads: Payloads, levels: Sequence[int], shape: LatentShape
+        self, payloads: Payloads, levels: Levels, shape: LatentShape
     ) -> list[Symbols | StreamError]:
         """Recover symbols (C, 1, 1) from each payload, or the error that it is."""
         assert shape == (self.latents, 1, 1)
         return decode_each(payloads, levels, 8 + PRECISION // 8 * self.latents, self._take)
 
-    def _take(self, decoders: RangeDecoders, levels: Sequence[int]) -> Decoded:
+    def _take(self, decoders: RangeDecoders, levels: Levels) -> Decoded:
         symbols = np.zeros((len(levels), self.latents, 1, 1), np.int16)
         return symbols, self._code(decoders, symbols, levels, decoding=True)
 
@@ -158,7 +161,7 @@ class ContextEntropy:
         self,
         coders: RangeEncoders | RangeDecoders,
         symbols: Symbols,
-        levels: Sequence[int],
+        levels: Levels,
         *,
         decoding: bool,
     ) -> npt.NDArray[np.bool_]:

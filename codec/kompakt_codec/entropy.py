@@ -29,6 +29,8 @@ Symbols = npt.NDArray[np.int16]
 Frequencies = npt.NDArray[np.uint32]
 LatentShape = tuple[int, int, int]
 Payloads = Sequence[bytes]
+Levels = Sequence[float]
+"""A rate level for each image: whole, or in steps of 1 / LEVEL_STEPS where there are any."""
 
 
 class EntropyModel(Protocol):
@@ -43,17 +45,21 @@ class EntropyModel(Protocol):
         """How many rate levels have probabilities of their own."""
 
     @property
+    def has_between(self) -> bool:
+        """Whether there are levels between two as well."""
+
+    @property
     def fingerprint(self) -> bytes:
         """SHA-256 of all that decides how a payload becomes symbols, 32 bytes."""
 
-    def clip(self, latents: npt.NDArray[np.float32], levels: Sequence[int]) -> Symbols:
+    def clip(self, latents: npt.NDArray[np.float32], levels: Levels) -> Symbols:
         """Round latents (N, C, h, w) to the nearest symbols that can be coded."""
 
-    def encode(self, symbols: Symbols, levels: Sequence[int]) -> list[bytes]:
+    def encode(self, symbols: Symbols, levels: Levels) -> list[bytes]:
         """Code int16 symbols (N, C, h, w), each image at its level, to payloads."""
 
     def decode(
-        self, payloads: Payloads, levels: Sequence[int], shape: LatentShape
+        self, payloads: Payloads, levels: Levels, shape: LatentShape
     ) -> list[Symbols | StreamError]:
         """Recover symbols of ``shape`` (C, h, w) from each payload, or say what is wrong with it.
 
@@ -123,9 +129,9 @@ def chunks(count: int, shape: Sequence[int]) -> Iterator[slice]:
 
 def decode_each(
     payloads: Payloads,
-    levels: Sequence[int],
+    levels: Levels,
     limit: int,
-    decode: Callable[[RangeDecoders, Sequence[int]], Decoded],
+    decode: Callable[[RangeDecoders, Levels], Decoded],
 ) -> list[Symbols | StreamError]:
     """Decode those payloads together that some encoder may have written, at most ``limit`` bytes.
 

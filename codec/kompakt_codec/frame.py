@@ -20,12 +20,16 @@ MAX_DIMENSION = MAX_VARINT
 
 MAX_LEVELS = 13
 """How many rate levels a model may have: modes 0 to 12."""
+LEVEL_STEPS = 8
+"""Steps from a rate level to the next, of models that have levels between."""
 DEFLATE = 13
 NAMED_CODEC = 14
-"""The mode of a classical frame whose payload's first byte names the codec."""
+"""The mode of a frame whose payload's first byte names the codec."""
 AVIF = 4
 """The first byte of a payload that is an AV1 picture."""
-_AVIF_NAME = bytes([AVIF])
+BETWEEN = 5
+"""The first byte of a payload of a model's symbols between two levels; the second says where."""
+_AVIF_NAME, _BETWEEN_NAME = bytes([AVIF]), bytes([BETWEEN])
 DEFLATE_ONE_BLOCK = 15
 
 _IS_LITTLE = sys.byteorder == "little"
@@ -51,26 +55,25 @@ class Frame:
     profile: Profile
     fingerprint_prefix: bytes | None
     """4 bytes; None in the embedded profile."""
-    head_and_shape: bytes
+    opening: bytes
+    """What the check covers beside what was decoded: the head, the shape, the codec's number."""
+    level: float | None
+    """The rate level of the model's symbols; None in a classical frame."""
     size: tuple[int, int] | None
     """(height, width) in pixels if the frame says it."""
     payload: bytes
+    """The entropy-coded symbols, or the classical codec's number and bytes."""
     check: bytes
 
     @property
     def mode(self) -> int:
-        """0 to 15: the rate level of the model's symbols, or how a classical frame is coded."""
-        return self.head_and_shape[0] & _MODE_MASK
+        """0 to 15: a whole rate level, or how else the payload is coded."""
+        return self.opening[0] & _MODE_MASK
 
     @property
     def is_classical(self) -> bool:
         """Whether the payload is a classical codec's, without symbols of the model."""
-        return self.mode >= MAX_LEVELS
-
-    @property
-    def level(self) -> int | None:
-        """The rate level of the model's symbols; None in a classical frame."""
-        return None if self.is_classical else self.mode
+        return self.level is None
 
     def verify(self, fingerprint: bytes, decoded: Symbols | Pixels) -> None:
         """Raise CorruptStreamError unless the check matches what was decoded.
@@ -78,9 +81,8 @@ class Frame:
         That is the symbols, or in a classical frame the uint8 pixels (height, width, channels). Of
         an AV1 picture its bytes are checked instead.
         """
-        name = _codec_name(self.mode, self.payload)
-        checked = _checked(name, self.payload, decoded)
-        if _check(self.profile, fingerprint, self.head_and_shape + name, checked) != self.check:
+        checked = decoded if self.level is not None else _checked(self.mode, self.payload, decoded)
+        if _check(self.profile, fingerprint, self.opening, checked) != self.check:
             raise CorruptStreamError("the check does not match: the stream was cut or changed")
 
 
@@ -95,15 +97,22 @@ def pack_frame(
 ) -> bytes:
     """Frame a payload and the check over what it decodes to.
 
-    ``decoded`` is the symbols at the rate level ``mode``, 0 to 12, or in a classical frame, of mode
-    13 to 15, the uint8 pixels (height, width, channels). ``size`` (height, width) is only for a
-    model that accepts several.
+    ``decoded`` is the symbols, for the mode and after the prefix of ``mode_of``, or in a classical
+    frame the uint8 pixels (height, width, channels). ``size`` (height, width) is only for a model
+    that accepts several.
     """
     head_and_shape, opening = _opening(fingerprint, profile, mode, size)
-    name = _codec_name(mode, payload)
-    checked = _checked(name, payload, decoded)
+    name = payload[: _name_bytes(mode, payload)]
+    checked = _checked(mode, payload, decoded)
     check = _check(profile, fingerprint, head_and_shape + name, checked)
     return opening + payload + check
+
+
+def mode_of(level: float) -> tuple[int, bytes]:
+    """The mode of a frame of symbols at a rate level, and what stands before its payload."""
+    if level == int(level):
+        return int(level), b""
+    return NAMED_CODEC, bytes([BETWEEN, int(level * LEVEL_STEPS)])
 
 
 def framing_bytes(profile: Profile, size: tuple[int, int] | None) -> int:
@@ -141,12 +150,18 @@ def parse_frame(data: bytes, profile: Profile) -> Frame:
     if head >> 5 != VERSION:
         raise UnsupportedVersionError(f"frame version {head >> 5} is not supported, only {VERSION}")
     size, position = _read_size(data, body, end) if head & _HAS_SHAPE else (None, body)
+    mode, payload = head & _MODE_MASK, data[position:end]
+    name = payload[: _name_bytes(mode, payload)]
+    level: float | None = mode if mode < MAX_LEVELS else None
+    if name[:1] == _BETWEEN_NAME:
+        level, payload = _level_between(name), payload[len(name) :]
     return Frame(
         profile=profile,
         fingerprint_prefix=data[start + 1 : body] if in_file else None,
-        head_and_shape=data[start : start + 1] + data[body:position],
+        opening=data[start : start + 1] + data[body:position] + name,
+        level=level,
         size=size,
-        payload=data[position:end],
+        payload=payload,
         check=data[end:],
     )
 
@@ -167,13 +182,24 @@ _crc_of = functools.lru_cache(1024)(crc32c)
 """Of what stands before the symbols, which is the same for most frames."""
 
 
-def _codec_name(mode: int, payload: bytes) -> bytes:
-    return payload[:1] if mode == NAMED_CODEC else b""
+def _name_bytes(mode: int, payload: bytes) -> int:
+    """How many of a payload's first bytes name its codec."""
+    if mode != NAMED_CODEC:
+        return 0
+    return 2 if payload[:1] == _BETWEEN_NAME else 1
 
 
-def _checked(name: bytes, payload: bytes, decoded: Symbols | Pixels) -> Symbols | Pixels:
+def _level_between(name: bytes) -> float:
+    steps = name[1] if len(name) > 1 else 0
+    if not steps % LEVEL_STEPS:
+        raise InvalidStreamError("no rate level between two where the stream announces one")
+    return steps / LEVEL_STEPS
+
+
+def _checked(mode: int, payload: bytes, decoded: Symbols | Pixels) -> Symbols | Pixels:
     """What the check covers: what AV1 leaves open, how colours become RGB, is not to break it."""
-    return np.frombuffer(payload, np.uint8, offset=1) if name == _AVIF_NAME else decoded
+    is_avif = mode == NAMED_CODEC and payload[:1] == _AVIF_NAME
+    return np.frombuffer(payload, np.uint8, offset=1) if is_avif else decoded
 
 
 def _describe_foreign(data: bytes) -> str:

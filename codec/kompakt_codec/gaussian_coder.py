@@ -7,7 +7,7 @@ an exact integer network chooses from z (docs/format.md, "Gaussian payload").
 import hashlib
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Self
 
@@ -18,6 +18,7 @@ import torch
 from kompakt_codec.entropy import (
     Decoded,
     LatentShape,
+    Levels,
     Payloads,
     Symbols,
     chunks,
@@ -44,6 +45,7 @@ class GaussianEntropy:
     """
 
     levels = 1
+    has_between = False
 
     def __init__(self, *, network: ScaleNetwork, side: TableEntropy, scales: ScaleTables) -> None:
         if side.channels != network.side_channels or side.levels != 1:
@@ -63,21 +65,21 @@ class GaussianEntropy:
         digest.update(self.side.fingerprint)
         return digest.digest()
 
-    def clip(self, latents: npt.NDArray[np.float32], levels: Sequence[int]) -> Symbols:
+    def clip(self, latents: npt.NDArray[np.float32], levels: Levels) -> Symbols:
         """Round latents (N, C, h, w) to the nearest symbols."""
         y = np.rint(latents[:, : self._num_folded])
         y = np.fmin(np.fmax(y, -MAX_SYMBOL), MAX_SYMBOL)  # also what is no number
         z = self.side.clip(latents[:, self._num_folded :], levels)
         return np.concatenate([y.astype(np.int16), z], axis=1)
 
-    def encode(self, symbols: Symbols, levels: Sequence[int]) -> list[bytes]:
+    def encode(self, symbols: Symbols, levels: Levels) -> list[bytes]:
         """Code symbols (N, C, h, w) to payloads."""
         payloads: list[bytes] = []
         for part in chunks(len(symbols), symbols.shape[1:]):
             payloads += self._encode(symbols[part], levels[part])
         return payloads
 
-    def _encode(self, symbols: Symbols, levels: Sequence[int]) -> list[bytes]:
+    def _encode(self, symbols: Symbols, levels: Levels) -> list[bytes]:
         y, z = symbols[:, : self._num_folded], symbols[:, self._num_folded :]
         encoders = RangeEncoders.start(len(symbols), MOST_BITS * y[0].size + PRECISION * z[0].size)
         self.side.put(encoders, z, levels)
@@ -86,7 +88,7 @@ class GaussianEntropy:
         return encoders.finish()
 
     def decode(
-        self, payloads: Payloads, levels: Sequence[int], shape: LatentShape
+        self, payloads: Payloads, levels: Levels, shape: LatentShape
     ) -> list[Symbols | StreamError]:
         """Recover symbols of ``shape`` (C, h, w) from each payload, or the error that it is."""
         side = (self.side.channels, *shape[1:])
@@ -98,7 +100,7 @@ class GaussianEntropy:
             )
         return results
 
-    def _take(self, decoders: RangeDecoders, levels: Sequence[int], side: LatentShape) -> Decoded:
+    def _take(self, decoders: RangeDecoders, levels: Levels, side: LatentShape) -> Decoded:
         z, failed = self.side.take(decoders, levels, side)
         values = self.scales.decode(decoders, self._rows(z), failed)
         height, width = (FOLD * n for n in side[1:])

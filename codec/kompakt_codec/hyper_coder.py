@@ -18,6 +18,7 @@ import torch
 from kompakt_codec.entropy import (
     Decoded,
     LatentShape,
+    Levels,
     Payloads,
     Symbols,
     chunks,
@@ -66,6 +67,8 @@ class HyperEntropy:
     they do not fit each other.
     """
 
+    has_between = True
+
     def __init__(
         self, *, layers: Mapping[str, IntegerConv], side: TableEntropy, lookup: Lookup
     ) -> None:
@@ -108,32 +111,32 @@ class HyperEntropy:
         digest.update(self.side.fingerprint)
         return digest.digest()
 
-    def clip(self, latents: npt.NDArray[np.float32], levels: Sequence[int]) -> Symbols:
+    def clip(self, latents: npt.NDArray[np.float32], levels: Levels) -> Symbols:
         """Round latents (N, C, h, w) to the nearest symbols."""
         del levels
         clipped = np.fmin(np.fmax(np.rint(latents), -MAX_SYMBOL), MAX_SYMBOL)  # NaN too
         return clipped.astype(np.int16)
 
-    def side_information(self, symbols: Symbols, levels: Sequence[int]) -> Symbols:
+    def side_information(self, symbols: Symbols, levels: Levels) -> Symbols:
         """What the encoder sends first of symbols (N, C, h, w): z (N, S, ceil(h/2), ceil(w/2))."""
         h = _channels_last(symbols)
         h = rectify(self.layers["h_a.0"](h, levels), WEIGHT_BITS - ACTIVATION_BITS)
         h = rectify(self.layers["h_a.1"](h, levels), WEIGHT_BITS)
         z = round_shift(self.layers["h_a.2"](h, levels), SUM_BITS)
-        return self.side.clip(z.transpose(0, 3, 1, 2).astype(np.float32), levels)
+        return self.side.clip(z.transpose(0, 3, 1, 2).astype(np.float32), _nearest(levels))
 
-    def encode(self, symbols: Symbols, levels: Sequence[int]) -> list[bytes]:
+    def encode(self, symbols: Symbols, levels: Levels) -> list[bytes]:
         """Code symbols (N, C, h, w), each image at its level, to payloads."""
         payloads: list[bytes] = []
         for part in chunks(len(symbols), symbols.shape[1:]):
             payloads += self._encode(symbols[part], levels[part])
         return payloads
 
-    def _encode(self, symbols: Symbols, levels: Sequence[int]) -> list[bytes]:
+    def _encode(self, symbols: Symbols, levels: Levels) -> list[bytes]:
         z = self.side_information(symbols, levels)
         most_bits = MOST_BITS * symbols[0].size + PRECISION * z[0].size
         encoders = RangeEncoders.start(len(symbols), most_bits)
-        self.side.put(encoders, z, levels)
+        self.side.put(encoders, z, _nearest(levels))
 
         def code(step: Step, means: Numbers, scales: Numbers) -> Symbols:
             values = step.of(symbols)
@@ -145,7 +148,7 @@ class HyperEntropy:
         return encoders.finish()
 
     def decode(
-        self, payloads: Payloads, levels: Sequence[int], shape: LatentShape
+        self, payloads: Payloads, levels: Levels, shape: LatentShape
     ) -> list[Symbols | StreamError]:
         """Recover symbols of ``shape`` (C, h, w) from each payload, or the error that it is."""
         results: list[Symbols | StreamError] = []
@@ -154,13 +157,13 @@ class HyperEntropy:
         return results
 
     def _decode(
-        self, payloads: Payloads, levels: Sequence[int], shape: LatentShape
+        self, payloads: Payloads, levels: Levels, shape: LatentShape
     ) -> list[Symbols | StreamError]:
         limit = max_payload(shape, self._side_shape(shape))
         return decode_each(payloads, levels, limit, lambda d, q: self._take(d, q, shape))
 
-    def _take(self, decoders: RangeDecoders, levels: Sequence[int], shape: LatentShape) -> Decoded:
-        z, failed = self.side.take(decoders, levels, self._side_shape(shape))
+    def _take(self, decoders: RangeDecoders, levels: Levels, shape: LatentShape) -> Decoded:
+        z, failed = self.side.take(decoders, _nearest(levels), self._side_shape(shape))
         symbols = np.zeros((len(levels), *shape), np.int16)
 
         def code(step: Step, means: Numbers, scales: Numbers) -> Symbols:
@@ -175,7 +178,7 @@ class HyperEntropy:
     def _walk(
         self,
         z: Symbols,
-        levels: Sequence[int],
+        levels: Levels,
         shape: Sequence[int],
         code: Callable[[Step, Numbers, Numbers], Symbols],
     ) -> None:
@@ -198,14 +201,12 @@ class HyperEntropy:
                 values = code(step, *self._parameters(step, sums, levels))
                 y[(*step.places, slice(step.start, step.stop))] = values.transpose(0, 2, 3, 1)
 
-    def _features(self, z: Symbols, levels: Sequence[int], size: Sequence[int]) -> Floats:
+    def _features(self, z: Symbols, levels: Levels, size: Sequence[int]) -> Floats:
         h = shuffle(self.layers["h_s.0"](_channels_last(z), levels), 2)
         h = rectify(h, WEIGHT_BITS - ACTIVATION_BITS)
         return self.layers["h_s.1"](h[:, : size[0], : size[1]], levels)
 
-    def _parameters(
-        self, step: Step, sums: Floats, levels: Sequence[int]
-    ) -> tuple[Numbers, Numbers]:
+    def _parameters(self, step: Step, sums: Floats, levels: Levels) -> tuple[Numbers, Numbers]:
         """Means and log-scales (N, n), in coding order."""
         h = self.layers[step.mixed](rectify(sums, WEIGHT_BITS), levels)
         h = self.layers[step.last](rectify(h, WEIGHT_BITS), levels)
@@ -273,6 +274,11 @@ def max_payload(shape: LatentShape, side: LatentShape) -> int:
     A latent takes at most 24 bits and an escape of 21, a number of z at most 24.
     """
     return 16 + 8 * math.prod(shape) + 4 * math.prod(side)
+
+
+def _nearest(levels: Levels) -> Levels:
+    """The levels whose tables of z serve: halves go to the finer one."""
+    return [int(level + 0.5) for level in levels]
 
 
 def _channels_last(symbols: Symbols) -> Floats:

@@ -4,7 +4,7 @@ Arrays are (N, h, w, channels), float64 numbers that hold integers. Where the in
 all sums below 2**24, they are multiplied in float32.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
+from kompakt_codec.entropy import Levels
 from kompakt_codec.errors import CheckpointError
+from kompakt_codec.frame import LEVEL_STEPS
 from kompakt_codec.integer import Floats, check_exact
 
 _EXACT_IN_FLOAT32 = 2.0**24
@@ -50,14 +52,14 @@ class IntegerConv:
         return int(self.weight.shape[2])
 
     def __call__(
-        self, x: Floats, levels: Sequence[int], *, place: tuple[int, int] | None = None
+        self, x: Floats, levels: Levels, *, place: tuple[int, int] | None = None
     ) -> Floats:
         """Sums (N, h', w', out) of inputs (N, h, w, in), each image with its level's shifts.
 
         With ``place``, only those of every other row and column from there on.
         """
         matrix = self._narrow if self._is_narrow(x) else self._wide
-        shifts = self.shifts[list(levels)].astype(np.float64)[:, None, None, :]
+        shifts = self._shifts_at(levels).astype(np.float64)[:, None, None, :]
         seen = self._windows(x.astype(matrix.dtype, copy=False), place)
         sums = np.empty((*seen.shape[:3], len(self.weight)))
         for part in _parts(seen.shape[:3]):
@@ -65,6 +67,15 @@ class IntegerConv:
             products = rows.reshape(-1, len(matrix)) @ matrix
             np.add(products.reshape(*rows.shape[:3], -1), shifts[part[0]], out=sums[part])
         return sums
+
+    def _shifts_at(self, levels: Levels) -> npt.NDArray[np.int64]:
+        """(N, out). Between two levels a weighted mean of theirs, rounded down."""
+        steps = np.array([int(level * LEVEL_STEPS) for level in levels])
+        below, part = np.divmod(steps[:, None], LEVEL_STEPS)
+        above = np.minimum(below + 1, len(self.shifts) - 1)
+        first, second = self.shifts[below[:, 0]], self.shifts[above[:, 0]]
+        mixed: npt.NDArray[np.int64] = first * (LEVEL_STEPS - part) + second * part
+        return mixed // LEVEL_STEPS
 
     def _windows(self, x: npt.NDArray[Any], place: tuple[int, int] | None) -> npt.NDArray[Any]:
         """What each sum is of, (N, h', w', k, k, in), without a copy of it."""

@@ -8,14 +8,12 @@ import numpy.typing as npt
 import torch
 
 from kompakt_codec.context_coder import ContextEntropy
-from kompakt_codec.entropy import EntropyModel, Symbols
+from kompakt_codec.entropy import EntropyModel, Levels, Symbols
 from kompakt_codec.images import Pixels
 from kompakt_codec.models import ImageSpec, RateModel, TransformModel
 from kompakt_codec.refine import Refiner
 from kompakt_codec.tiling import LARGEST_TILE, TRANSFORMED_TILE, Plane, by_tiles
 from kompakt_codec.transforms import make_transforms
-
-Levels = Sequence[int]
 
 
 class QuantisedTransforms:
@@ -75,7 +73,7 @@ class QuantisedTransforms:
         by_tiles(transform, source, target, size, largest=self._part, reach=reach)
 
     def _analyse(self, images: Pixels, levels: Levels) -> Symbols:
-        y = self._transforms.analyse(images, np.asarray(levels, np.int64))
+        y = self._transforms.analyse(images, levels)
         if self._refiner is not None:
             y = self._refined(self._refiner, images, y, levels)
         return self._entropy.clip(y, levels)
@@ -92,4 +90,4 @@ class QuantisedTransforms:
         return refiner.refine(x, latents, level, self._effort).cpu().numpy()
 
     def _synthesise(self, symbols: Symbols, levels: Levels) -> Pixels:
-        return self._transforms.synthesise(symbols, np.asarray(levels, np.int64))
+        return self._transforms.synthesise(symbols, levels)

@@ -13,6 +13,7 @@ from kompakt_codec.entropy import (
     Decoded,
     EntropyTables,
     LatentShape,
+    Levels,
     Payloads,
     Symbols,
     decode_each,
@@ -44,6 +45,8 @@ class _Packed(NamedTuple):
 
 class TableEntropy:
     """Static tables as an entropy path: one set for each rate level."""
+
+    has_between = False
 
     def __init__(self, tables: Sequence[EntropyTables]) -> None:
         if len({t.shape for t in tables}) != 1:
@@ -80,32 +83,32 @@ class TableEntropy:
             digest.update(tables.fingerprint)
         return digest.digest()
 
-    def clip(self, latents: npt.NDArray[np.float32], levels: Sequence[int]) -> Symbols:
+    def clip(self, latents: npt.NDArray[np.float32], levels: Levels) -> Symbols:
         """Round latents (N, C, h, w) to the nearest symbols that each image's tables hold."""
-        low, high = (ends[np.asarray(levels)] for ends in self._ends)
+        low, high = (ends[np.asarray(levels, np.int64)] for ends in self._ends)
         # What is no number becomes the lowest symbol: no index may leave the tables.
         clipped: Symbols = np.fmin(np.fmax(np.rint(latents), low), high).astype(np.int16)
         return clipped
 
-    def encode(self, symbols: Symbols, levels: Sequence[int]) -> list[bytes]:
+    def encode(self, symbols: Symbols, levels: Levels) -> list[bytes]:
         """Code symbols (N, C, h, w) to payloads."""
         encoders = RangeEncoders.start(len(symbols), PRECISION * symbols[0].size)
         self.put(encoders, symbols, levels)
         return encoders.finish()
 
-    def put(self, encoders: RangeEncoders, symbols: Symbols, levels: Sequence[int]) -> None:
+    def put(self, encoders: RangeEncoders, symbols: Symbols, levels: Levels) -> None:
         """Code symbols (N, C, h, w) after what the encoders hold."""
         rows = np.ascontiguousarray(symbols).reshape(*symbols.shape[:2], -1)
         _put(encoders.states, encoders.words, rows, np.asarray(levels, np.int64), self._packed)
 
     def decode(
-        self, payloads: Payloads, levels: Sequence[int], shape: LatentShape
+        self, payloads: Payloads, levels: Levels, shape: LatentShape
     ) -> list[Symbols | StreamError]:
         """Recover symbols of ``shape`` from each payload, or the error that it is."""
         limit = 8 + PRECISION // 8 * int(np.prod(shape, dtype=np.int64))
         return decode_each(payloads, levels, limit, lambda d, q: self.take(d, q, shape))
 
-    def take(self, decoders: RangeDecoders, levels: Sequence[int], shape: LatentShape) -> Decoded:
+    def take(self, decoders: RangeDecoders, levels: Levels, shape: LatentShape) -> Decoded:
         """The next symbols (N, C, h, w) of the decoders, and which of them hold none."""
         symbols = np.zeros((len(levels), *shape), np.int16)
         rows = symbols.reshape(len(levels), shape[0], -1)

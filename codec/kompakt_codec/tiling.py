@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kompakt_codec.entropy import EntropyModel, LatentShape, Payloads, Symbols
+from kompakt_codec.entropy import EntropyModel, LatentShape, Levels, Payloads, Symbols
 from kompakt_codec.errors import InvalidStreamError, StreamError
 from kompakt_codec.varint import pack_varint, read_varint
 
@@ -101,7 +101,7 @@ def by_tiles(
 
 
 def encode_tiles(
-    entropy: EntropyModel, symbols: Symbols, levels: Sequence[int], *, largest: int
+    entropy: EntropyModel, symbols: Symbols, levels: Levels, *, largest: int
 ) -> list[bytes]:
     """Code symbols (N, C, h, w), each image at its level, to payloads of a tile or of many."""
     tiles = tiles_of(symbols.shape[2:], largest)
@@ -114,7 +114,7 @@ def encode_tiles(
 def decode_tiles(
     entropy: EntropyModel,
     payloads: Payloads,
-    levels: Sequence[int],
+    levels: Levels,
     shape: LatentShape,
     *,
     largest: int,
@@ -130,7 +130,7 @@ def decode_tiles(
 
 
 def _decoded(
-    entropy: EntropyModel, payload: bytes, level: int, shape: LatentShape, tiles: Sequence[Tile]
+    entropy: EntropyModel, payload: bytes, level: float, shape: LatentShape, tiles: Sequence[Tile]
 ) -> Symbols | StreamError:
     try:
         parts = _split(payload, len(tiles))

@@ -18,6 +18,7 @@ import openvino
 import torch
 from torch import nn
 
+from kompakt_codec.entropy import Levels, Symbols
 from kompakt_codec.images import Pixels
 from kompakt_codec.models import ImageSpec, TransformModel
 
@@ -31,9 +32,7 @@ _OPENVINO = {
     "CPU_RUNTIME_CACHE_CAPACITY": 8,  # shapes: photographs have thousands, a few MiB each
 }
 
-Levels = npt.NDArray[np.int64]
 Latents = npt.NDArray[np.float32]
-Symbols = npt.NDArray[np.int16]
 
 
 class Transforms(Protocol):
@@ -58,7 +57,7 @@ class TorchTransforms:
 
     def __init__(self, model: TransformModel, device: torch.device) -> None:
         self._analysis, self._synthesis = _Analysis(model).eval(), _Synthesis(model).eval()
-        self._device = device
+        self._device, self._level_type = device, model.level_type
 
     def analyse(self, images: Pixels, levels: Levels) -> Latents:
         """See ``Transforms``."""
@@ -71,7 +70,7 @@ class TorchTransforms:
     @torch.inference_mode()
     def _run(self, module: nn.Module, array: npt.NDArray[Any], levels: Levels) -> npt.NDArray[Any]:
         writable = np.require(array, requirements="W")  # PyTorch warns of others
-        inputs = torch.from_numpy(writable), torch.from_numpy(levels)
+        inputs = torch.from_numpy(writable), torch.tensor(levels, dtype=self._level_type)
         if self._device.type == "cuda":  # from pinned memory a copy does not stop the host
             inputs = inputs[0].pin_memory(), inputs[1].pin_memory()
         on_device = (tensor.to(self._device, non_blocking=True) for tensor in inputs)
@@ -87,8 +86,8 @@ class CpuTransforms:
         shape = model.latent_shape_of((spec.height, spec.width))
         symbols = torch.zeros(2, *shape, dtype=torch.int16)
         sides = ((1, 2), (2, 3)) if model.any_size else ((), ())
-        self._analysis = _Graph(_exported(_Analysis(model), images, sides[0]), model.any_size)
-        self._synthesis = _Graph(_exported(_Synthesis(model), symbols, sides[1]), model.any_size)
+        self._analysis = _Graph(_exported(_Analysis(model), images, sides[0]), model)
+        self._synthesis = _Graph(_exported(_Synthesis(model), symbols, sides[1]), model)
         self._pixels_per_latent = math.prod(images.shape[1:3]) / math.prod(shape[1:])
 
     def analyse(self, images: Pixels, levels: Levels) -> Latents:
@@ -109,7 +108,7 @@ class _Graph:
     one size, a small one, has no use for it.
     """
 
-    def __init__(self, graph: bytes, any_size: bool) -> None:
+    def __init__(self, graph: bytes, model: TransformModel) -> None:
         threads = torch.get_num_threads()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -123,7 +122,8 @@ class _Graph:
         # Some models have no levels.
         self._names = [node.name for node in self._session.get_inputs()]
         self._graph, self._threads = graph, threads
-        self._many_pixels = MANY_PIXELS if any_size else math.inf
+        self._many_pixels = MANY_PIXELS if model.any_size else math.inf
+        self._level_type = np.float32 if model.level_type.is_floating_point else np.int64
         self._idle: SimpleQueue[openvino.InferRequest] = SimpleQueue()
 
     @cached_property
@@ -135,7 +135,7 @@ class _Graph:
 
     def run(self, array: npt.NDArray[Any], levels: Levels, pixels: float) -> npt.NDArray[Any]:
         """What the transform makes of the array, which stands for so many pixels."""
-        given = {"input": array, "level": levels}
+        given = {"input": array, "level": np.array(levels, self._level_type)}
         feeds = {name: given[name] for name in self._names}
         if pixels < self._many_pixels:
             output: npt.NDArray[Any] = self._session.run(None, feeds)[0]
@@ -159,10 +159,12 @@ def _openvino() -> openvino.Core:
     return openvino.Core()
 
 
-def _exported(module: nn.Module, example: torch.Tensor, sides: tuple[int, ...]) -> bytes:
+def _exported(
+    module: "_Analysis | _Synthesis", example: torch.Tensor, sides: tuple[int, ...]
+) -> bytes:
     """The graph for batches of any size; ``sides`` are the example's other axes of any length."""
     file = io.BytesIO()
-    level = torch.zeros(len(example), dtype=torch.int64)
+    level = torch.zeros(len(example), dtype=module.model.level_type)
     axes = {0: "count", **{axis: f"side{axis}" for axis in sides}}
     with warnings.catch_warnings(), torch.no_grad():
         # The newer exporter needs two more packages and many times as long.

@@ -5,6 +5,7 @@ from typing import Any, Protocol, TypeVar
 from kompakt.v1 import compression_pb2 as pb
 from kompakt_codec.checkpoint import Measured
 from kompakt_codec.crc import crc32c
+from kompakt_codec.frame import LEVEL_STEPS
 from kompakt_codec.metrics import psnr_db
 from kompakt_service import messages
 from kompakt_service.compressing import Compressed
@@ -37,7 +38,8 @@ def add_compressed(item: Compressed, index: int, results: _Results[pb.CompressRe
         mse=item.mse,
         psnr_db=psnr_db(item.mse) if item.mse else None,
         codec=item.codec,
-        level=item.level,
+        level=None if item.level is None else int(item.level),
+        level_eighths=int((item.level or 0) * LEVEL_STEPS) % LEVEL_STEPS,
         metadata_bytes=item.metadata_bytes,
     )
     stream = result.stream
@@ -100,6 +102,7 @@ def describe_model(model: LoadedModel, models: Models) -> pb.Model:
         is_default=models.get("") is model,
         levels=header.levels,
         default_level=header.default_level,
+        has_eighths=model.codec.has_between,
         labels=header.labels,
         curve=[_measured(point) for point in header.curve],
         version=model.version.label,

@@ -45,7 +45,7 @@ class Compressed:
     """(height, width, channels) of what was compressed."""
     fitted: bool
     codec: str
-    level: int | None
+    level: float | None
     mse: float | None
     symbols: Symbols | None
     """Only if they were asked for."""
@@ -102,7 +102,7 @@ class Compressor:
         Only with ``plan.latents`` do the results keep the symbols. Raises CallError, and
         ServiceError for a level that the model does not have.
         """
-        check_level(plan.demand, model.codec.levels)
+        check_level(plan.demand, model.codec)
         series = self._pipeline.series("compress", model)
         results: list[Compressed | ItemError] = []
         answer_bytes = 0

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kompakt.v1 import compression_pb2 as pb
-from kompakt_codec.codec import Codec, crop_pixels
+from kompakt_codec.codec import Codec, crop_pixels, level_of
 from kompakt_codec.crc import crc32c
 from kompakt_codec.entropy import Symbols
 from kompakt_codec.envelope import Envelope, split_envelope
@@ -202,7 +202,7 @@ def _synthesised(
     sound = [i for i, item in enumerate(symbols) if isinstance(item, np.ndarray)]
     done: list[Any] = list(symbols)
     if sound:
-        images = engine.synthesise([done[i] for i in sound], [frames[i].mode for i in sound])
+        images = engine.synthesise([done[i] for i in sound], [level_of(frames[i]) for i in sound])
         for i, full in zip(sound, images, strict=True):
             done[i] = crop_pixels(full, codec.size_of(frames[i])), codec.header.name
     return done

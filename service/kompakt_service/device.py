@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from kompakt_codec.codec import Codec
-from kompakt_codec.entropy import Symbols
+from kompakt_codec.entropy import Levels, Symbols
 from kompakt_codec.frame import Profile
 from kompakt_codec.images import Pixels
 from kompakt_codec.quality import Engine
-from kompakt_codec.quantised import Levels
 from kompakt_service.lanes import Batch
 
 _Value = TypeVar("_Value")

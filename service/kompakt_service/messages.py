@@ -11,7 +11,7 @@ from kompakt.v1 import compression_pb2 as pb
 from kompakt_codec.codec import Codec
 from kompakt_codec.envelope import pack_envelope
 from kompakt_codec.errors import InvalidImageError, UnsupportedImageError, WrongSizeError
-from kompakt_codec.frame import Profile
+from kompakt_codec.frame import LEVEL_STEPS, Profile
 from kompakt_codec.images import (
     DecodedFile,
     FileFormat,
@@ -106,17 +106,23 @@ def read_demand(options: pb.CompressOptions) -> Demand:
     """The quality that is asked for. Raises ServiceError INVALID_FIELD."""
     fallback = choose(FALLBACKS, options.fallback, "options.fallback")
     name = options.WhichOneof("quality")
+    quality: dict[str, Any] = {name: getattr(options, name)} if name else {}
+    if options.level_eighths:
+        if name != "level" or options.level_eighths >= LEVEL_STEPS:
+            message = f"options.level_eighths is from 0 to {LEVEL_STEPS - 1}, beside options.level"
+            raise ServiceError("INVALID_FIELD", message, field="options.level_eighths")
+        quality["level"] += options.level_eighths / LEVEL_STEPS
     try:
-        return Demand(fallback=fallback, **({name: getattr(options, name)} if name else {}))
+        return Demand(fallback=fallback, **quality)
     except ValueError as exc:
         message = f"options.{exc}"
         raise ServiceError("INVALID_FIELD", message, field=f"options.{name}") from None
 
 
-def check_level(demand: Demand, levels: int) -> None:
-    """Raise ServiceError INVALID_FIELD if a model with so many levels lacks the demanded one."""
+def check_level(demand: Demand, codec: Codec) -> None:
+    """Raise ServiceError INVALID_FIELD if a model lacks the level that is demanded."""
     try:
-        demand.check_level(levels)
+        demand.check_level(codec)
     except ValueError as exc:
         raise ServiceError("INVALID_FIELD", f"options.{exc}", field="options.level") from None
 

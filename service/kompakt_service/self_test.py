@@ -1,7 +1,8 @@
 """The round trip that a checkpoint must pass before it takes traffic.
 
 Images that every machine makes alike go through the real codec, at its coarsest, default and finest
-level: what was compressed must decode to the same symbols, and to pixels as they were reported.
+level and one between: what was compressed must decode to the same symbols, and to pixels as they
+were reported.
 """
 
 import math
@@ -22,7 +23,9 @@ def self_test(codec: Codec) -> None:
 
     Whatever goes wrong in the model is a failure of the test: it must not take traffic.
     """
-    levels = sorted({0, codec.header.default_level, codec.levels - 1})
+    levels: list[float] = sorted({0, codec.header.default_level, codec.levels - 1})
+    if codec.has_between and codec.levels > 1:
+        levels.append(levels[-1] - 0.5)
     sizes = _sizes(codec)
     try:
         for level, size in islice(zip(cycle(levels), cycle(sizes)), max(len(levels), len(sizes))):
@@ -53,7 +56,7 @@ def _pictures(size: tuple[int, int], channels: int) -> list[Pixels]:
     return [*(np.broadcast_to(g[..., None], shape).astype(np.uint8) for g in grey), noise]
 
 
-def _round_trip(codec: Codec, images: list[Pixels], level: int) -> None:
+def _round_trip(codec: Codec, images: list[Pixels], level: float) -> None:
     demand = Demand(level=level, fallback=Fallback.NEVER)
     results = compress_with(codec, images, demand, reconstruct=True)
     made = [one for one in results if isinstance(one, Made)]

@@ -83,6 +83,7 @@ def compress(image: pb.Image, options: pb.CompressOptions) -> pb.CompressResult:
         fitted=fitted,
         codec="png" if options.lossless else name_of(options),
         level=None if options.lossless else options.level,
+        level_eighths=options.level_eighths,
         metadata_bytes=METADATA_BYTES if options.keep_metadata else 0,
     )
     if options.lossless:

@@ -84,6 +84,16 @@ def test_one_quality_reaches_the_server(client, fake, image, quality):
     assert compressed.level == (None if name == "lossless" else 0)
 
 
+@pytest.mark.parametrize(("level", "sent"), [(1, (1, 0)), (9.0, (9, 0)), (9.375, (9, 3))])
+def test_a_level_between_two_reaches_the_server(client, fake, image, level, sent):
+    compressed = client.compress(image, level=level)
+
+    options = fake.requests[0].options
+    assert (options.level, options.level_eighths) == sent
+    assert compressed.level == level
+    assert isinstance(compressed.level, float if sent[1] else int)
+
+
 def test_a_thorough_fallback_reaches_the_server(client, fake, image):
     client.compress(image, fallback="thorough")
     assert fake.requests[0].options.fallback == pb.FALLBACK_THOROUGH
@@ -121,6 +131,8 @@ def test_an_unreachable_quality_is_an_items_own(client):
         ({"timeout": 0}, "a timeout must be a positive number of seconds, not 0"),
         ({"fallback": "no"}, "fallback must be one of best, thorough, never, not 'no'"),
         ({"level": -1}, "level must be 0 or more, not -1"),
+        ({"level": 1.1}, "level must be a whole number or one in steps of 1/8, not 1.1"),
+        ({"level": float("inf")}, "level must be a whole number or one in steps of 1/8, not inf"),
         ({"min_psnr_db": float("nan")}, "min_psnr_db must be 0 or more, not nan"),
         (
             {"max_mse": 0.1, "max_bytes": 9, "lossless": True},

@@ -238,6 +238,7 @@ def test_options_reach_the_server(run, fake, tmp_path):
         (["--max-bytes", "800"], "max_bytes", 800, ", 20.00 dB"),
         (["--lossless"], "lossless", True, ", lossless, as png"),
         (["--level", "0"], "level", 0, ""),
+        (["--level", "1.5"], "level", 1, ""),
     ],
 )
 def test_a_quality_is_asked_for_and_shown(run, fake, tmp_path, arguments, name, value, shown):
@@ -347,7 +348,8 @@ def test_a_quality_that_cannot_be_reached_fails_its_file(run, tmp_path):
         (["--min-psnr", "nan"], "argument --min-psnr: must be a number from 0, not 'nan'"),
         (["--max-mse", "x"], "argument --max-mse: must be a number from 0, not 'x'"),
         (["--max-bytes", "-1"], "argument --max-bytes: must be a whole number from 0, not '-1'"),
-        (["--level", "1.5"], "argument --level: must be a whole number from 0, not '1.5'"),
+        (["--level", "1.6"], "argument --level: must be whole or in steps of 1/8, not '1.6'"),
+        (["--level", "-1"], "argument --level: must be a number from 0, not '-1'"),
         (["--level", "1", "--lossless"], "argument --lossless: not allowed with argument --level"),
     ],
 )

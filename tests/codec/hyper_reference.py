@@ -1,5 +1,6 @@
 """The hyperprior's payload in Python's integers, written from docs/format.md alone."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -81,7 +82,7 @@ def random_symbols(seed: int, count: int, shape: tuple[int, int, int]) -> np.nda
     return np.where(extreme, rng.choice([-1023, 1023], symbols.shape), symbols).astype(np.int16)
 
 
-def reference_payload(entropy: HyperEntropy, symbols: np.ndarray, level: int) -> bytes:
+def reference_payload(entropy: HyperEntropy, symbols: np.ndarray, level: float) -> bytes:
     """The payload of one image's symbols (C, h, w)."""
     return payload_of(_steps(entropy, symbols.tolist(), level))
 
@@ -103,9 +104,9 @@ def payload_of(steps: Iterator[Step]) -> bytes:
     raise AssertionError("the interval is empty")
 
 
-def _steps(entropy: HyperEntropy, y: Planes, level: int) -> Iterator[Step]:
+def _steps(entropy: HyperEntropy, y: Planes, level: float) -> Iterator[Step]:
     z = _side_information(entropy, y, level)
-    tables = entropy.side.tables[level]
+    tables = entropy.side.tables[math.floor(level + 0.5)]
     for plane, minimum, table in zip(z, tables.minimums, tables.frequencies, strict=True):
         for value in (value for row in plane for value in row):
             if len(table) > 1:
@@ -160,11 +161,11 @@ def _plus(sums: Planes, told: Planes) -> Planes:
     ]
 
 
-def _side_information(entropy: HyperEntropy, y: Planes, level: int) -> Planes:
+def _side_information(entropy: HyperEntropy, y: Planes, level: float) -> Planes:
     h = _each(lambda x: act(rounded(x, 2)), _conv(entropy, "h_a.0", y, level))
     h = _each(lambda x: act(rounded(x, 12)), _conv(entropy, "h_a.1", h, level, stride=2))
     z = _each(lambda x: rounded(x, 22), _conv(entropy, "h_a.2", h, level))
-    tables = entropy.side.tables[level]
+    tables = entropy.side.tables[math.floor(level + 0.5)]
     return [
         [[min(max(v, low), low + len(table) - 1) for v in row] for row in plane]
         for plane, low, table in zip(z, tables.minimums, tables.frequencies, strict=True)
@@ -172,7 +173,7 @@ def _side_information(entropy: HyperEntropy, y: Planes, level: int) -> Planes:
 
 
 def _parameters(
-    entropy: HyperEntropy, part: str, name: str, sums: Planes, level: int
+    entropy: HyperEntropy, part: str, name: str, sums: Planes, level: float
 ) -> tuple[Planes, Planes]:
     h = _each(lambda x: act(rounded(x, 12)), sums)
     h = _conv(entropy, f"{part}mixed.{name}", h, level)
@@ -243,9 +244,17 @@ def shuffle(x: Planes) -> Planes:
     ]
 
 
-def _conv(entropy: HyperEntropy, name: str, x: Planes, level: int, stride: int = 1) -> Planes:
+def _shifts(levels: list[list[int]], level: float) -> list[int]:
+    whole, eighths = divmod(int(8 * level), 8)
+    if not eighths:
+        return levels[whole]
+    ends = zip(levels[whole], levels[whole + 1], strict=True)
+    return [((8 - eighths) * a + eighths * b) >> 3 for a, b in ends]
+
+
+def _conv(entropy: HyperEntropy, name: str, x: Planes, level: float, stride: int = 1) -> Planes:
     weights = entropy.layers[name].weight.tolist()
-    shifts = entropy.layers[name].shifts[level].tolist()
+    shifts = _shifts(entropy.layers[name].shifts.tolist(), level)
     kernel, height, width = len(weights[0][0]), len(x[0]), len(x[0][0])
     before = kernel // 2 if stride == 1 else 0
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kompakt_codec.codec import Codec
+from kompakt_codec.codec import Codec, level_of
 from kompakt_codec.errors import StreamError
 from kompakt_codec.frame import Profile, parse_frame
 
@@ -14,4 +14,4 @@ def decoded(codec: Codec, stream: bytes, profile: Profile) -> np.ndarray:
     [symbols] = codec.decode([frame])
     if isinstance(symbols, StreamError):
         raise symbols
-    return codec.synthesise(symbols[None], [frame.mode])[0]
+    return codec.synthesise(symbols[None], [level_of(frame)])[0]

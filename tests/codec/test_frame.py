@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from kompakt_codec.errors import (
     StreamError,
     UnsupportedVersionError,
 )
-from kompakt_codec.frame import MAX_DIMENSION, Profile, pack_frame, parse_frame
+from kompakt_codec.frame import MAX_DIMENSION, Profile, mode_of, pack_frame, parse_frame
 
 FINGERPRINT = bytes(range(32))
 SYMBOLS = np.array([[[3]], [[-2]], [[0]]], np.int16)
@@ -30,6 +32,35 @@ def test_parse_undoes_pack(payload, profile, size):
     assert frame.size == size
     assert frame.fingerprint_prefix == (FINGERPRINT[:4] if profile is Profile.FILE else None)
     frame.verify(FINGERPRINT, SYMBOLS)
+
+
+@given(payload=st.binary(max_size=50), profile=profiles, size=sizes, steps=st.integers(1, 95))
+def test_levels_between_two_come_back(payload, profile, size, steps):
+    level = steps / 8
+    mode, prefix = mode_of(level)
+    stream = pack_frame(
+        prefix + payload, SYMBOLS, FINGERPRINT, profile=profile, mode=mode, size=size
+    )
+
+    frame = parse_frame(stream, profile)
+
+    assert (frame.payload, frame.size, frame.level) == (payload, size, level)
+    assert not frame.is_classical
+    whole = parse_frame(pack(payload, profile, size), profile)
+    assert len(stream) - len(prefix) == len(pack(payload, profile, size))
+    assert len(prefix) == (2 if steps % 8 else 0)
+    frame.verify(FINGERPRINT, SYMBOLS)
+    if profile is Profile.EMBEDDED:  # a check of one byte, which may be the same
+        return
+    with pytest.raises(CorruptStreamError):
+        dataclasses.replace(frame, opening=whole.opening).verify(FINGERPRINT, SYMBOLS)
+
+
+@pytest.mark.parametrize("payload", [b"\5", b"\5\0", b"\5\x08payload"])
+def test_a_whole_level_is_not_written_as_one_between(payload):
+    stream = pack_frame(payload, SYMBOLS, FINGERPRINT, profile=Profile.EMBEDDED, mode=14)
+    with pytest.raises(InvalidStreamError, match="no rate level between"):
+        parse_frame(stream, Profile.EMBEDDED)
 
 
 @pytest.mark.parametrize(("profile", "overhead"), [(Profile.FILE, 12), (Profile.EMBEDDED, 2)])

@@ -36,9 +36,12 @@ SPATIAL = random_entropy(3, spatial=2)
 )
 def test_payloads_are_the_specifications(seed, size, groups, spatial):
     entropy = random_entropy(seed, groups=groups, spatial=min(spatial, len(groups)))
-    symbols = random_symbols(seed, LEVELS, (CHANNELS, *size))
-    payloads = entropy.encode(symbols, range(LEVELS))
-    assert payloads == [reference_payload(entropy, one, level) for level, one in enumerate(symbols)]
+    levels = [0, 1, 0.125 + seed % 7 / 8, 0.5]
+    symbols = random_symbols(seed, len(levels), (CHANNELS, *size))
+    payloads = entropy.encode(symbols, levels)
+    assert payloads == [
+        reference_payload(entropy, one, level) for level, one in zip(levels, symbols, strict=True)
+    ]
 
 
 @settings(deadline=None, max_examples=40)
@@ -47,7 +50,7 @@ def test_symbols_come_back_whatever_the_batch(seed, size, count, spatial):
     entropy = random_entropy(seed, spatial=spatial)
     shape = (CHANNELS, *size)
     symbols = random_symbols(seed, count, shape)
-    levels = [i % LEVELS for i in range(count)]
+    levels = [i % (8 * LEVELS - 7) / 8 for i in range(count)]
     payloads = entropy.encode(symbols, levels)
     assert np.array_equal(entropy.decode(payloads, levels, shape), symbols)
     for one, payload, level in zip(symbols, payloads, levels, strict=True):

@@ -3,21 +3,19 @@
 import math
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kompakt_codec.frame import Profile
-from kompakt_codec.quality import (
-    LevelSearch,
-)
-
-FRAMING = {Profile.FILE: 12, Profile.EMBEDDED: 2}
+from kompakt_codec.quality import LevelSearch
 
 
-def search_with(passes: list[list[bool]], *, finest: bool) -> tuple[list[int], int]:
+def search_with(
+    passes: list[list[bool]], *, finest: bool, thorough: bool = True
+) -> tuple[list[int], int]:
     """The levels chosen when images pass at these levels, and the number of rounds."""
     table = np.array(passes)
-    search = LevelSearch(*table.shape, finest=finest)
+    search = LevelSearch(*table.shape, finest=finest, thorough=thorough)
     rounds = 0
     while len((trials := search.next())[0]):
         search.tell(*trials, table[trials])
@@ -43,6 +41,16 @@ def test_a_search_finds_the_end_of_a_run(case, finest):
     # Where no level passes, each has to be tried.
     rest = levels if 0 in lengths else 0
     assert rounds <= math.ceil(math.log2(levels + 1)) + rest
+
+
+@pytest.mark.parametrize("finest", [False, True])
+def test_a_search_that_is_not_thorough_gives_up_after_its_bisection(finest):
+    passes = [[False] * 7, [finest] + [False] * 5 + [not finest]]
+
+    chosen, rounds = search_with(passes, finest=finest, thorough=False)
+
+    assert chosen == [-1, 0 if finest else 6]
+    assert rounds == 3
 
 
 @given(

@@ -26,7 +26,10 @@ def random_model(name: str, spec: ImageSpec) -> TransformModel:
 
 
 def levels_of(model: TransformModel, count: int) -> np.ndarray:
-    return np.arange(count, dtype=np.int64) % model.levels
+    """Of models that have levels between two, some of those."""
+    levels = np.arange(count) % model.levels
+    is_between = model.level_type.is_floating_point and model.levels > 1
+    return (levels * (model.levels - 1) / model.levels) // 0.125 * 0.125 if is_between else levels
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])

@@ -35,7 +35,7 @@ def codec() -> Codec:
     return Codec.load(DEFAULT_MODELS / "photos.safetensors")
 
 
-@pytest.mark.parametrize("level", [3, 8])
+@pytest.mark.parametrize("level", [3, 8, 8.375])
 def test_threads_batches_and_tiles_change_no_symbol_and_hardly_a_pixel(photos, codec, level):
     frames = [parse_frame(one, Profile.FILE) for one in codec.compress(photos, level=level)]
     alone = [codec.decode([frame])[0] for frame in frames]
@@ -81,7 +81,7 @@ def test_no_photo_takes_more_than_webp_at_equal_error(photos, codec):
 @pytest.mark.parametrize("level_of", ["min_psnr_db", "max_bytes"])
 def test_a_demanded_quality_holds_for_every_photo(photos, codec, level_of):
     values = {"min_psnr_db": (28, 33, 38), "max_bytes": (8_000, 20_000, 60_000)}[level_of]
-    names = []
+    names, total = [], 0
     for value in values:
         demand = Demand(**{level_of: value})
         for photo in photos:
@@ -96,4 +96,5 @@ def test_a_demanded_quality_holds_for_every_photo(photos, codec, level_of):
             else:
                 assert psnr_db(error) >= value
             names.append(made.codec)
-    print(f"{level_of}: {names.count('photos')} of {len(names)} by the model")
+            total += len(made.stream)
+    print(f"{level_of}: {names.count('photos')} of {len(names)} by the model, {total:,} bytes")

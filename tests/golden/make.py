@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.datasets import load_sample_images
 
 from kompakt_codec.codec import Codec
-from kompakt_codec.frame import Profile
+from kompakt_codec.frame import LEVEL_STEPS, Profile
 from kompakt_service.settings import DEFAULT_MODELS
 from tests.support import real_digits
 
@@ -43,7 +43,10 @@ def main() -> int:
         parser.error(f"{path} exists: golden streams are never changed")
     codec = Codec.load(DEFAULT_MODELS / f"{name}.safetensors")
     pictures = images(codec)
-    levels = [i % codec.levels for i in range(len(pictures))]
+    levels: list[float] = [i % codec.levels for i in range(len(pictures))]
+    if codec.has_between:
+        pictures = np.concatenate([pictures, pictures[:2]])
+        levels += [3 + 1 / LEVEL_STEPS, codec.levels - 1 - 1 / LEVEL_STEPS]
     symbols = codec.analyse(pictures, levels)
     streams = {p: codec.encode(symbols, levels, pictures.shape[1:3], profile=p) for p in Profile}
     entries = [

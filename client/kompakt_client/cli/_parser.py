@@ -8,7 +8,7 @@ from typing import Any, NoReturn, get_args
 
 from kompakt_client import _names
 from kompakt_client.cli._errors import USAGE
-from kompakt_client.cli._values import names_list, positive, quality, seconds, whole
+from kompakt_client.cli._values import level, names_list, positive, quality, seconds, whole
 
 _FORMATS = tuple(name for name in get_args(_names.Format) if name != "raw")
 _BASELINES = get_args(_names.BaselineName)
@@ -240,7 +240,10 @@ def _add_quality(parser: argparse.ArgumentParser) -> None:
     )
     one.add_argument("--lossless", action="store_true", help="every pixel as it was")
     one.add_argument(
-        "--level", metavar="N", type=whole, help="a rate level of the model; 0 is the coarsest"
+        "--level",
+        metavar="N",
+        type=level,
+        help="a rate level of the model; 0 is the coarsest; some have levels between, as 9.5",
     )
     one.add_argument(
         "--label", metavar="NAME", help="the images' label, for a model conditioned on labels"

@@ -30,6 +30,14 @@ def whole(text: str) -> int:
     return int(text)
 
 
+def level(text: str) -> float:
+    """Read a number from 0 in steps of 1/8."""
+    value = quality(text)
+    if value * 8 != int(value * 8):
+        raise argparse.ArgumentTypeError(f"must be whole or in steps of 1/8, not {text!r}")
+    return value
+
+
 def positive(text: str) -> int:
     """Read a whole number from 1."""
     if not text.isdecimal() or not int(text):

@@ -110,6 +110,8 @@ class TransformModel(nn.Module, abc.ABC):
     """(C, h, w) of the smallest image that it accepts."""
     levels: int = 1
     """Rate levels that one set of weights serves, the coarsest first."""
+    level_type: ClassVar[torch.dtype] = torch.int64
+    """Of the levels that it is given; a floating one if there are levels between two."""
 
     def check_state(self) -> None:
         """Raise ValueError if loaded weights are finite but make no sense."""
@@ -121,7 +123,7 @@ class TransformModel(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def analyse(self, x: torch.Tensor, level: torch.Tensor | None = None) -> torch.Tensor:
-        """g_a: images x, each at its level (int64 (N,), None: 0), to unrounded latents y."""
+        """g_a: images x, each at its level ((N,) of level_type; None: 0), to latents y."""
 
     @abc.abstractmethod
     def synthesise(self, y_hat: torch.Tensor, level: torch.Tensor | None = None) -> torch.Tensor:

@@ -7,6 +7,15 @@ SLOPE = 0.1
 """Of the leaky rectifiers."""
 
 
+def at_level(table: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+    """Rows of a table (levels, n) at levels (N,): int64, or float32 for those between two too."""
+    if not level.is_floating_point():
+        return table[level]
+    low = level.floor()
+    below, above = (table[k.long().clamp(max=len(table) - 1)] for k in (low, low + 1))
+    return below + (level - low)[:, None] * (above - below)
+
+
 class Residual(nn.Module):
     """A depthwise 3x3 convolution and a pointwise expansion by two, added to the input.
 
@@ -38,15 +47,16 @@ class Modulation(nn.Module):
         nn.init.zeros_(self.table.weight)
 
     def forward(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-        """X (N, width, h, w) and level int64 (N,) to features of x's shape."""
-        scale, shift = self.table(level)[:, :, None, None].chunk(2, 1)
-        return x * (1 + scale) + shift  # type: ignore[no-any-return]
+        """X (N, width, h, w) and level (N,) to features of x's shape."""
+        scale, shift = at_level(self.table.weight, level)[:, :, None, None].chunk(2, 1)
+        return x * (1 + scale) + shift
 
 
 class LevelGain(nn.Module):
     """A step for each latent channel and level (Cui et al. 2021, "Asymmetric Gained DIC").
 
-    ``start`` (levels,) holds the logarithms of the gains to start from.
+    Between two levels it is their weighted geometric mean, as there. ``start`` (levels,) holds the
+    logarithms of the gains to start from.
     """
 
     def __init__(self, start: torch.Tensor, channels: int) -> None:
@@ -57,11 +67,11 @@ class LevelGain(nn.Module):
 
     def scale(self, y: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """Latents (N, C, h, w) into units of the level's steps."""
-        return y * torch.exp(self.log_gain[level])[:, :, None, None]
+        return y * torch.exp(at_level(self.log_gain, level))[:, :, None, None]
 
     def unscale(self, y_hat: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """Rounded latents (N, C, h, w) back into the transform's units."""
-        return y_hat * torch.exp(self.log_inverse[level])[:, :, None, None]
+        return y_hat * torch.exp(at_level(self.log_inverse, level))[:, :, None, None]
 
 
 def round_straight_through(y: torch.Tensor) -> torch.Tensor:

@@ -50,6 +50,7 @@ class PyramidModel(RateModel):
     """Images (N, channels, height, width) to (N, latents, ceil(h/8), ceil(w/8)) integers."""
 
     any_size = True
+    level_type = torch.float32
     stride = STRIDE
     rate_warm_up = 0.001  # the transforms are a codec from the start
 

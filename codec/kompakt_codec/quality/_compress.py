@@ -29,7 +29,7 @@ class Made:
     """The frame."""
     codec: str
     """The model's name, or a classical codec's."""
-    level: int | None = None
+    level: float | None = None
     """None for a classical codec."""
     symbols: Symbols | None = None
     """(C, h, w); None for a classical codec."""
@@ -95,7 +95,7 @@ def open_contest(
     engine: Engine, images: Sequence[Pixels], demand: Demand, *, reconstruct: bool = False
 ) -> Contest:
     """Do the part of ``compress_to`` that all images share: one at least."""
-    demand.check_level(engine.codec.levels)
+    demand.check_level(engine.codec)
     if demand.fallback is Fallback.THOROUGH:
         BASELINES["avif"].require()
     engine.codec.require_accepted(images)

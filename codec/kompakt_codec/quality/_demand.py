@@ -4,6 +4,7 @@ import enum
 import math
 from dataclasses import dataclass
 
+from kompakt_codec.codec import Codec
 from kompakt_codec.errors import CodecError
 from kompakt_codec.metrics import psnr_db
 
@@ -56,7 +57,7 @@ class Demand:
     Raises ValueError for a value out of range and for several bounds.
     """
 
-    level: int | None = None
+    level: float | None = None
     """A rate level of the model."""
     min_psnr_db: float | None = None
     max_mse: float | None = None
@@ -98,12 +99,11 @@ class Demand:
         """Whether any classical codec may take the model's place."""
         return self.fallback is not Fallback.NEVER
 
-    def check_level(self, levels: int) -> None:
-        """Raise ValueError if a model with so many levels lacks the one that is demanded."""
-        if self.level is not None and self.level >= levels:
-            raise ValueError(
-                f"level must be from 0 to {levels - 1} for this model, not {self.level}"
-            )
+    def check_level(self, codec: Codec) -> None:
+        """Raise ValueError if a model lacks the level that is demanded."""
+        if self.level is not None and not codec.has_level(self.level):
+            levels = codec.describe_levels()
+            raise ValueError(f"level must be from {levels} for this model, not {self.level:g}")
 
     def __str__(self) -> str:
         if self.min_psnr_db is not None:

@@ -6,11 +6,10 @@ from typing import Any, TypeVar
 import numpy.typing as npt
 
 from kompakt_codec.codec import Codec
-from kompakt_codec.entropy import Symbols
+from kompakt_codec.entropy import Levels, Symbols
 from kompakt_codec.frame import Profile
 from kompakt_codec.grouping import by_shape, in_parts, positions_by, stacked
 from kompakt_codec.images import Pixels
-from kompakt_codec.quantised import Levels
 
 Size = tuple[int, int]
 """Height and width."""

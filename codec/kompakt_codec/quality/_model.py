@@ -1,26 +1,30 @@
 """The model's part: the level of each image that meets the demand, or comes nearest."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from kompakt_codec.codec import crop_pixels
-from kompakt_codec.entropy import Symbols
+from kompakt_codec.entropy import Levels, Symbols
+from kompakt_codec.frame import LEVEL_STEPS
 from kompakt_codec.images import Pixels
 from kompakt_codec.metrics import mse
 from kompakt_codec.quality._demand import GUARD, Demand
 from kompakt_codec.quality._engine import Engine, Size
 from kompakt_codec.quality._search import Integers, LevelSearch
 
+_SHORT = 512
+"""Bytes of a stream so small that the two of them count that name a level between two."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Trial:
     """An image at a level, as far as it was coded and decoded. Filled in step by step."""
 
-    level: int
+    level: float
     symbols: Symbols
     size: Size
     """Height and width of the image."""
@@ -75,22 +79,60 @@ class ModelTrials:
         codec = self._engine.codec
         count = 1 if codec.header.labels else codec.levels  # a label is for the caller to give
         search = LevelSearch(len(self._images), count, finest=finest)
+        self._run(search, np.arange(len(self._images)), lambda _, level: level)
+        if codec.has_between and count > 1:
+            self._search_between(finest)
+
+    def _search_between(self, finest: bool) -> None:
+        """Come nearer to the demand than by whole levels."""
+        last = self._engine.codec.levels - 1
+        whole = list(self.best)
+        # The level below those to try. The one above them failed, or is the best so far.
+        below = [-1 if t is None else int(t.level) - (0 if finest else 1) for t in whole]
+        images = np.array(
+            [i for i, t in enumerate(whole) if t and t.meets and 0 <= below[i] < last], np.int64
+        )
+        search = LevelSearch(len(images), LEVEL_STEPS - 1, finest=finest, thorough=False)
+        self._run(search, images, lambda i, step: below[i] + (step + 1) / LEVEL_STEPS)
+        if not finest:
+            self._take_back(whole)
+
+    def _take_back(self, whole: Sequence[Trial | None]) -> None:
+        """Prefer whole levels where the bytes that name another are more than it saves."""
+        self._encode([trial for trial in self.best if trial and not trial.stream])
+        short = [
+            (i, trial)
+            for i, (trial, best) in enumerate(zip(whole, self.best, strict=True))
+            if trial and best and trial is not best and len(best.stream) < _SHORT
+        ]
+        self._encode([trial for _, trial in short])
+        for i, trial in short:
+            best = self.best[i]
+            if best and len(trial.stream) <= len(best.stream):
+                self.best[i] = trial
+
+    def _run(
+        self, search: LevelSearch, images: Integers, level_of: Callable[[int, int], float]
+    ) -> None:
+        """Try what the search names: an index of ``images``, and a position for ``level_of``."""
         while True:
-            images, levels = search.next()
-            if not len(images):
+            chosen, positions = search.next()
+            if not len(chosen):
                 return
-            trials = self._try(images, levels)
-            search.tell(images, levels, np.array([trial.meets for trial in trials]))
-            for i, trial in zip(images, trials, strict=True):
+            members = images[chosen].tolist()
+            levels = [level_of(i, p) for i, p in zip(members, positions.tolist(), strict=True)]
+            trials = self._try(members, levels)
+            search.tell(chosen, positions, np.array([trial.meets for trial in trials]))
+            for i, trial in zip(members, trials, strict=True):
                 if self._is_better(trial, self.best[i]):
                     self.best[i] = trial
 
-    def _try(self, images: Integers, levels: Integers) -> list[Trial]:
+    def _try(self, images: Sequence[int], levels: Levels) -> list[Trial]:
         """Trials in which what is bounded was measured."""
-        symbols = self._engine.analyse([self._images[i] for i in images], levels.tolist())
+        symbols = self._engine.analyse([self._images[i] for i in images], levels)
         trials = [
             Trial(level=level, symbols=one, size=self._sizes[i])
-            for i, level, one in zip(images, levels.tolist(), symbols, strict=True)
+            for i, level, one in zip(images, levels, symbols, strict=True)
         ]
         if self._bound is None:
             most = self._demand.max_bytes or 0
@@ -122,7 +164,7 @@ class ModelTrials:
         for trial, stream in zip(trials, streams, strict=True):
             trial.stream = stream
 
-    def _measure(self, images: Integers | Sequence[int], trials: Sequence[Trial]) -> None:
+    def _measure(self, images: Sequence[int], trials: Sequence[Trial]) -> None:
         levels = [trial.level for trial in trials]
         full = self._engine.synthesise([trial.symbols for trial in trials], levels)
         for i, trial, one in zip(images, trials, full, strict=True):

@@ -11,13 +11,13 @@ class LevelSearch:
 
     Bisection over the levels, all images in step. It looks for the finest level that passes, or the
     coarsest; where those that pass are no single run from the other end, it finds one of them. Only
-    for images of which none has passed are all the others tried too.
+    for images of which none has passed are all the others tried too, if it is ``thorough``.
     """
 
-    def __init__(self, count: int, levels: int, *, finest: bool) -> None:
+    def __init__(self, count: int, levels: int, *, finest: bool, thorough: bool = True) -> None:
         self.chosen: Integers = np.full(count, -1)
         """The best level of each image that has passed; -1 as long as none has."""
-        self._finest = finest
+        self._finest, self._thorough = finest, thorough
         self._low: Integers = np.zeros(count, np.int64)
         self._high: Integers = np.full(count, levels)
         self._tried = np.zeros((count, levels), np.bool_)
@@ -27,7 +27,7 @@ class LevelSearch:
         images = np.flatnonzero(self._low < self._high)
         if len(images):
             return images, (self._low + self._high)[images] // 2
-        failed = np.flatnonzero(self.chosen < 0)
+        failed = np.flatnonzero(self.chosen < (0 if self._thorough else -1))
         untried = ~self._tried[failed]
         rows = np.flatnonzero(untried.any(1))  # one level at a time bounds the memory
         return failed[rows], untried[rows].argmax(1)

@@ -444,6 +444,7 @@ class CompressOptions(_message.Message):
     LOSSLESS_FIELD_NUMBER: _builtins.int
     FALLBACK_FIELD_NUMBER: _builtins.int
     KEEP_METADATA_FIELD_NUMBER: _builtins.int
+    LEVEL_EIGHTHS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name, or NAME@VERSION. Default (empty): the server's default model or,
     if that does not accept the size of the first image that can be read (in a stream:
@@ -485,6 +486,10 @@ class CompressOptions(_message.Message):
     has none, such as raw pixels, gets no envelope. MUST NOT be set with
     FRAME_PROFILE_EMBEDDED (INVALID_FIELD). Default: no.
     """
+    level_eighths: _builtins.int
+    """With level, of a model that has_eighths: so many eighths of the way from it to
+    the next, 0 to 7. Default: 0.
+    """
     def __init__(
         self,
         *,
@@ -500,10 +505,11 @@ class CompressOptions(_message.Message):
         lossless: _builtins.bool = ...,
         fallback: Global___Fallback.ValueType = ...,
         keep_metadata: _builtins.bool = ...,
+        level_eighths: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "lossless", b"lossless", "max_bytes", b"max_bytes", "max_mse", b"max_mse", "min_psnr_db", b"min_psnr_db", "quality", b"quality"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fallback", b"fallback", "fit", b"fit", "keep_metadata", b"keep_metadata", "level", b"level", "lossless", b"lossless", "max_bytes", b"max_bytes", "max_mse", b"max_mse", "min_psnr_db", b"min_psnr_db", "model", b"model", "profile", b"profile", "quality", b"quality", "return_latents", b"return_latents", "return_reconstruction", b"return_reconstruction"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fallback", b"fallback", "fit", b"fit", "keep_metadata", b"keep_metadata", "level", b"level", "level_eighths", b"level_eighths", "lossless", b"lossless", "max_bytes", b"max_bytes", "max_mse", b"max_mse", "min_psnr_db", b"min_psnr_db", "model", b"model", "profile", b"profile", "quality", b"quality", "return_latents", b"return_latents", "return_reconstruction", b"return_reconstruction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_quality: _TypeAlias = _typing.Literal["level", "min_psnr_db", "max_mse", "max_bytes", "lossless"]  # noqa: Y015
     _WhichOneofArgType_quality: _TypeAlias = _typing.Literal["quality", b"quality"]  # noqa: Y015
@@ -563,6 +569,7 @@ class CompressResult(_message.Message):
     CODEC_FIELD_NUMBER: _builtins.int
     LEVEL_FIELD_NUMBER: _builtins.int
     METADATA_BYTES_FIELD_NUMBER: _builtins.int
+    LEVEL_EIGHTHS_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """The item's position in the request, or in the whole stream, from 0."""
     size_bytes: _builtins.int
@@ -594,6 +601,8 @@ class CompressResult(_message.Message):
     """The model's rate level that was used. Not set if codec is a classical one."""
     metadata_bytes: _builtins.int
     """How many of size_bytes the envelope with the kept metadata takes."""
+    level_eighths: _builtins.int
+    """How many eighths above level it was, 0 to 7. A demanded quality finds them too."""
     @_builtins.property
     def status(self) -> _status_pb2.Status:
         """Why this item failed; code 0 (OK) if it did not. If it did, the other fields
@@ -635,10 +644,11 @@ class CompressResult(_message.Message):
         codec: _builtins.str = ...,
         level: _builtins.int | None = ...,
         metadata_bytes: _builtins.int = ...,
+        level_eighths: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_level", b"_level", "_mse", b"_mse", "_psnr_db", b"_psnr_db", "latents", b"latents", "level", b"level", "mse", b"mse", "psnr_db", b"psnr_db", "reconstruction", b"reconstruction", "status", b"status", "stream", b"stream"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_level", b"_level", "_mse", b"_mse", "_psnr_db", b"_psnr_db", "bits_per_pixel", b"bits_per_pixel", "channels", b"channels", "codec", b"codec", "fitted", b"fitted", "height", b"height", "index", b"index", "latents", b"latents", "level", b"level", "metadata_bytes", b"metadata_bytes", "mse", b"mse", "psnr_db", b"psnr_db", "reconstruction", b"reconstruction", "size_bytes", b"size_bytes", "status", b"status", "stream", b"stream", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_level", b"_level", "_mse", b"_mse", "_psnr_db", b"_psnr_db", "bits_per_pixel", b"bits_per_pixel", "channels", b"channels", "codec", b"codec", "fitted", b"fitted", "height", b"height", "index", b"index", "latents", b"latents", "level", b"level", "level_eighths", b"level_eighths", "metadata_bytes", b"metadata_bytes", "mse", b"mse", "psnr_db", b"psnr_db", "reconstruction", b"reconstruction", "size_bytes", b"size_bytes", "status", b"status", "stream", b"stream", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__level: _TypeAlias = _typing.Literal["level"]  # noqa: Y015
     _WhichOneofArgType__level: _TypeAlias = _typing.Literal["_level", b"_level"]  # noqa: Y015
@@ -1566,6 +1576,7 @@ class Model(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     IS_CURRENT_FIELD_NUMBER: _builtins.int
+    HAS_EIGHTHS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name by which calls ask for it."""
     fingerprint: _builtins.str
@@ -1594,6 +1605,8 @@ class Model(_message.Message):
     """
     is_current: _builtins.bool
     """True for the version that answers to the name."""
+    has_eighths: _builtins.bool
+    """Whether it also has the levels that lie eighths between two (level_eighths)."""
     @_builtins.property
     def accepted_sizes(self) -> _containers.RepeatedCompositeFieldContainer[Global___SizeRange]:
         """The sizes that it accepts."""
@@ -1647,10 +1660,11 @@ class Model(_message.Message):
         labels: _abc.Iterable[_builtins.str] | None = ...,
         version: _builtins.str = ...,
         is_current: _builtins.bool = ...,
+        has_eighths: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["measured", b"measured", "training", b"training"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_sizes", b"accepted_sizes", "architecture", b"architecture", "channels", b"channels", "checkpoint_bytes", b"checkpoint_bytes", "curve", b"curve", "default_level", b"default_level", "fingerprint", b"fingerprint", "is_current", b"is_current", "is_default", b"is_default", "labels", b"labels", "latent_shape", b"latent_shape", "levels", b"levels", "measured", b"measured", "name", b"name", "num_parameters", b"num_parameters", "synthesis_hash", b"synthesis_hash", "training", b"training", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_sizes", b"accepted_sizes", "architecture", b"architecture", "channels", b"channels", "checkpoint_bytes", b"checkpoint_bytes", "curve", b"curve", "default_level", b"default_level", "fingerprint", b"fingerprint", "has_eighths", b"has_eighths", "is_current", b"is_current", "is_default", b"is_default", "labels", b"labels", "latent_shape", b"latent_shape", "levels", b"levels", "measured", b"measured", "name", b"name", "num_parameters", b"num_parameters", "synthesis_hash", b"synthesis_hash", "training", b"training", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
