@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from kompakt_client import InvalidRequestError, WrongSizeError
+from kompakt_client.cli._errors import describe
 from tests.client.conftest import write_png
 from tests.client.fake_server import Fault, grpc
 
@@ -42,6 +44,7 @@ def test_a_slow_server_is_one_line(run, running, fake):
 
     assert status == 1
     assert err[0].startswith(f"kompakt: no answer from {running.target} in time")
+    assert err[0].endswith(" (--timeout)")
 
 
 def test_a_wrong_environment_is_one_line(run, monkeypatch):
@@ -140,3 +143,11 @@ def test_long_work_shows_progress_on_a_terminal(run, monkeypatch, tmp_path):
     assert "compressing" in shown
     assert "kompakt: images/bad.png: not an image" in shown
     assert len(json.loads(out)) == 4
+
+
+def test_a_failure_names_the_flag_that_helps_and_no_field_of_a_message():
+    wrong_size = WrongSizeError("too large", reason="WRONG_SIZE", code="INVALID_ARGUMENT")
+    level = InvalidRequestError("options.level must be 0", reason="INVALID_FIELD")
+
+    assert describe(wrong_size) == "too large (--fit)"
+    assert describe(level) == "level must be 0"

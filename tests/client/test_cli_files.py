@@ -120,7 +120,7 @@ def test_files_that_fail_do_not_stop_the_others(run, tmp_path):
     assert "compressed 2 of 5 images" in out
     assert err == [
         "kompakt: missing.png: No such file or directory",
-        "kompakt: tall.png: the model accepts at most 64 rows, not 99",
+        "kompakt: tall.png: the model accepts at most 64 rows, not 99 (--fit)",
         "kompakt: bad.png: not an image",
     ]
     assert names_in(tmp_path / "out") == ["good.kpt", "last.kpt"]
@@ -155,6 +155,9 @@ def test_a_file_that_cannot_be_written_is_told(run, tmp_path):
         (["a.png", "-o", "a.png"], "a.png would be overwritten: choose another output"),
         (["a.png", "b.png", "-o", "file"], "file must be a directory to hold several files"),
         (["sub", "-o", "file"], "file must be a directory to hold several files"),
+        (["a.png", "b.png", "-o", "two.kpt"], "two.kpt is the name of one file: name a directory"),
+        (["a.png", "-o", "file/a.kpt"], "file is no directory, so nothing can be written to file/"),
+        (["a.png", "b.png", "-o", "file/out"], "file is no directory, so nothing can be written"),
         (["empty", "-o", "out"], "no .png, .jpg, .jpeg, .webp"),
     ],
 )

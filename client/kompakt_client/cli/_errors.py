@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import sys
 
+from kompakt_client._errors import KompaktError
+
 FAILED = 1
 USAGE = 2
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+
+
+_FLAGS = {"WRONG_SIZE": "--fit", "DEADLINE_EXCEEDED": "--timeout"}
+"""What helps against a failure, by its reason or code."""
 
 
 class UsageError(Exception):
@@ -21,8 +27,12 @@ def complain(*parts: object) -> None:
 
 
 def describe(error: Exception) -> str:
-    """Return what went wrong, without the numbers of the operating system."""
+    """Return what went wrong and the flag that helps, without the operating system's numbers."""
     if isinstance(error, OSError) and error.strerror:
         named = f"{error.filename}: " if error.filename else ""
         return f"{named}{error.strerror}"
+    if isinstance(error, KompaktError):
+        flag = _FLAGS.get(error.reason or error.code)
+        # Fields of messages are no words of the command line.
+        return str(error).removeprefix("options.") + (f" ({flag})" if flag else "")
     return str(error) or type(error).__name__

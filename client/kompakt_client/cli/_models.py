@@ -67,7 +67,7 @@ def _print_table(models: Sequence[ModelInfo]) -> None:
             model.training.dataset if model.training else "",
             str(model.channels),
             str(model.levels),
-            *_rates(model.measured),
+            *_rates(model),
         )
     print_table(table)
 
@@ -78,10 +78,14 @@ def _title(model: ModelInfo) -> str:
     return f"{model.name} (default)" if model.is_default else model.name
 
 
-def _rates(measured: MeasuredQuality | None) -> tuple[str, ...]:
+def _rates(model: ModelInfo) -> tuple[str, ...]:
+    measured = model.measured
     if measured is None:
         return ()
-    rate = f"{measured.bytes_per_image:.1f}", f"{measured.bits_per_pixel:.3f}"
+    # Bytes of the tiles that a model of any size was measured on say nothing of other images.
+    is_one_size = not any("-" in _size(size) for size in model.accepted_sizes)
+    image = f"{measured.bytes_per_image:.1f}" if is_one_size else ""
+    rate = image, f"{measured.bits_per_pixel:.3f}"
     return (*rate, "lossless" if measured.psnr_db is None else f"{measured.psnr_db:.2f}")
 
 

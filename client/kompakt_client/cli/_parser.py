@@ -255,7 +255,7 @@ def _add_quality(parser: argparse.ArgumentParser) -> None:
         action="store_const",
         const="never",
         help="keep the model's stream where a classical codec would make a smaller one; for "
-        "photographs that is faster",
+        "photographs that is faster, and tells no PSNR",
     )
     rival.add_argument(
         "--thorough",

@@ -60,9 +60,15 @@ def is_directory(inputs: Sequence[str], output: str) -> bool:
     Raises UsageError if it has to be one and is something else.
     """
     path = Path(output)
+    for parent in path.parents:
+        if parent.exists() and not parent.is_dir():
+            raise UsageError(f"{parent} is no directory, so nothing can be written to {output}")
     needed = len(inputs) > 1 or Path(inputs[0]).is_dir() or output.endswith(os.sep)
     if needed and path.exists() and not path.is_dir():
         raise UsageError(f"{output} must be a directory to hold several files")
+    is_file_name = path.suffix.lower() in (STREAM_SUFFIX, *IMAGE_SUFFIXES)
+    if len(inputs) > 1 and is_file_name and not (path.is_dir() or output.endswith(os.sep)):
+        raise UsageError(f"{output} is the name of one file: name a directory for several")
     return needed or path.is_dir()
 
 
