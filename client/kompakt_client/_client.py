@@ -200,6 +200,8 @@ class Client(BaseClient):
           empty list, none.
         - `profile`: how the models' streams are framed, and so counted.
         - `fit`: what to do with an image of a wrong size, as for `compress`.
+        - `level`: the rate level at which the models that have it are measured;
+          default, each model's default level.
         - `reconstructions`: True to return each model's reconstructions.
         - `timeout`: seconds for the answer on a few images; default, ten times the
           client's, since many settings are tried.

@@ -188,6 +188,7 @@ def evaluate(
     baselines: Sequence[BaselineName] | None = None,
     profile: Profile = "file",
     fit: Fit = "refuse",
+    level: float | None = None,
     reconstructions: bool = False,
 ) -> Operation[ImageEvaluation]:
     """Return the operation that measures images; one image takes long, so messages are short."""
@@ -198,6 +199,7 @@ def evaluate(
         fit=_choose(FITS, "fit", fit),
         profile=_choose(PROFILES, "profile", profile),
         return_reconstructions=reconstructions,
+        **_demand(level=level),
     )
     limits = Limits(max_items=8, max_bytes=_MIB)
     return Operation(

@@ -51,5 +51,6 @@ class EvaluateOptions(TypedDict, total=False):
     baselines: Sequence[BaselineName] | None
     profile: Profile
     fit: Fit
+    level: float | None
     reconstructions: bool
     timeout: float | None

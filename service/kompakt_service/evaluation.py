@@ -1,10 +1,9 @@
 """Evaluate: models and baselines on the same pixels, measured on real streams and real files."""
 
-import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from kompakt.v1 import compression_pb2 as pb
 from kompakt_codec.baselines import BASELINES, LossyBaseline, measure
@@ -15,9 +14,11 @@ from kompakt_codec.images import Fit, Pixels
 from kompakt_codec.metrics import mse, psnr_db, ssim
 from kompakt_service.call import Call
 from kompakt_service.device import BatchEngine
+from kompakt_service.errors import ServiceError
 from kompakt_service.lanes import Batch, Job
 from kompakt_service.messages import decode_source, describe_sizes, fit_to_codec, raw_image
 from kompakt_service.pipeline import Pipeline
+from kompakt_service.pooling import Pool
 from kompakt_service.store import LoadedModel, Models
 
 
@@ -32,69 +33,8 @@ class Plan:
     fit: Fit
     profile: Profile
     return_reconstructions: bool
-
-
-@dataclass(slots=True)
-class _Sum:
-    size_bytes: int = 0
-    pixels: int = 0
-    squared_error: float = 0.0
-    """MSE times samples."""
-    samples: int = 0
-    psnr_db: float = 0.0
-    ssim: float = 0.0
-    num_ssim: int = 0
-    encode_seconds: float = 0.0
-    decode_seconds: float = 0.0
-    num_images: int = 0
-
-
-@dataclass(slots=True)
-class Pool:
-    """Measurements of many images, added up by codec and reference model."""
-
-    _sums: dict[tuple[str, str], _Sum] = field(default_factory=dict)
-
-    def add(self, measurements: Sequence[pb.Measurement], shape: tuple[int, ...]) -> None:
-        """Add one image's measurements; ``shape`` is its (height, width, channels)."""
-        height, width, channels = shape
-        for one in measurements:
-            total = self._sums.setdefault((one.codec, one.reference_model), _Sum())
-            total.size_bytes += one.size_bytes
-            total.pixels += height * width
-            total.squared_error += one.mse * height * width * channels
-            total.samples += height * width * channels
-            total.psnr_db += psnr_db(one.mse)
-            total.ssim += one.ssim
-            total.num_ssim += one.HasField("ssim")
-            total.encode_seconds += one.encode_seconds
-            total.decode_seconds += one.decode_seconds
-            total.num_images += 1
-
-    def measurements(self) -> list[pb.Measurement]:
-        """One for each codec and reference model, in the order of their first image."""
-        return [_pooled(*key, total) for key, total in self._sums.items()]
-
-
-def _pooled(codec: str, reference_model: str, total: _Sum) -> pb.Measurement:
-    pooled_mse = total.squared_error / total.samples
-    pooled = pb.Measurement(
-        codec=codec,
-        reference_model=reference_model,
-        size_bytes=total.size_bytes,
-        bits_per_pixel=8 * total.size_bytes / total.pixels,
-        mse=pooled_mse,
-        encode_seconds=total.encode_seconds,
-        decode_seconds=total.decode_seconds,
-        num_images=total.num_images,
-    )
-    if pooled_mse:
-        pooled.psnr_db = psnr_db(pooled_mse)
-    if math.isfinite(total.psnr_db):
-        pooled.mean_psnr_db = total.psnr_db / total.num_images
-    if total.num_ssim:
-        pooled.ssim = total.ssim / total.num_ssim
-    return pooled
+    level: float | None
+    """None for each model's default."""
 
 
 class Evaluator:
@@ -132,9 +72,7 @@ class Evaluator:
             call,
             self._pipeline.series("evaluate", model),
             object(),  # equal to no other: the times are those of a lone image
-            lambda images, batch: [
-                _coded(self._pipeline.device, model, images[0], plan.profile, batch)
-            ],
+            lambda images, batch: [_coded(self._pipeline.device, model, images[0], plan, batch)],
             [pixels],
             pixels.shape[0] * pixels.shape[1],
         )
@@ -160,11 +98,11 @@ class _Coded:
 
 
 def _coded(
-    device: threading.Lock, model: LoadedModel, pixels: Pixels, profile: Profile, batch: Batch
+    device: threading.Lock, model: LoadedModel, pixels: Pixels, plan: Plan, batch: Batch
 ) -> _Coded:
-    """One image coded at the default level, decoded, and timed."""
-    codec = model.codec
-    levels = [codec.header.default_level]
+    """One image coded, decoded, and timed."""
+    codec, profile = model.codec, plan.profile
+    levels = [codec.header.default_level if plan.level is None else plan.level]
     timings = batch.timings
     engine = BatchEngine(codec, profile, device, batch)
     started = time.perf_counter()
@@ -185,8 +123,17 @@ def _coded(
     )
 
 
+def _has_level(model: LoadedModel, level: float | None) -> bool:
+    """Whether a model can be measured at a level; at its default, if it is None."""
+    return level is None or model.codec.has_level(level)
+
+
 def _accepting(plan: Plan, pixels: Pixels) -> list[LoadedModel]:
-    current = list(plan.loaded)
+    current = [model for model in plan.loaded if _has_level(model, plan.level)]
+    if not current:
+        raise ServiceError(
+            "INVALID_FIELD", f"no model has the level {plan.level:g}", field="options.level"
+        )
     if plan.fit is not Fit.REFUSE:
         return current
     accepting = [model for model in current if _accepts(model, pixels)]

@@ -107,16 +107,26 @@ def read_demand(options: pb.CompressOptions) -> Demand:
     fallback = choose(FALLBACKS, options.fallback, "options.fallback")
     name = options.WhichOneof("quality")
     quality: dict[str, Any] = {name: getattr(options, name)} if name else {}
-    if options.level_eighths:
-        if name != "level" or options.level_eighths >= LEVEL_STEPS:
-            message = f"options.level_eighths is from 0 to {LEVEL_STEPS - 1}, beside options.level"
-            raise ServiceError("INVALID_FIELD", message, field="options.level_eighths")
-        quality["level"] += options.level_eighths / LEVEL_STEPS
+    level = read_level(options)
+    if level is not None:
+        quality["level"] = level
     try:
         return Demand(fallback=fallback, **quality)
     except ValueError as exc:
         message = f"options.{exc}"
         raise ServiceError("INVALID_FIELD", message, field=f"options.{name}") from None
+
+
+def read_level(options: pb.CompressOptions | pb.EvaluateOptions) -> float | None:
+    """The rate level that is asked for, if any. Raises ServiceError INVALID_FIELD."""
+    level = options.level if options.HasField("level") else None
+    eighths = options.level_eighths
+    if not eighths:
+        return level
+    if level is None or eighths >= LEVEL_STEPS:
+        message = f"options.level_eighths is from 0 to {LEVEL_STEPS - 1}, beside options.level"
+        raise ServiceError("INVALID_FIELD", message, field="options.level_eighths")
+    return level + eighths / LEVEL_STEPS
 
 
 def check_level(demand: Demand, codec: Codec) -> None:

@@ -11,15 +11,17 @@ import grpc
 
 from kompakt.v1 import compression_pb2 as pb
 from kompakt.v1 import compression_pb2_grpc as pb_grpc
+from kompakt_codec.quality import Demand
 from kompakt_service import messages
 from kompakt_service.answers import add_compressed, add_decompressed, add_evaluated
 from kompakt_service.call import Call, attempt
 from kompakt_service.compressing import Compressor
 from kompakt_service.decoding import Decompressor
 from kompakt_service.errors import ITEM_ERRORS, CallError, ItemError, ServiceError, to_status
-from kompakt_service.evaluation import Evaluator, Plan, Pool
+from kompakt_service.evaluation import Evaluator, Plan
 from kompakt_service.pipeline import Pipeline
 from kompakt_service.plans import CompressPlan, DecompressPlan, Plans
+from kompakt_service.pooling import Pool
 from kompakt_service.readahead import bursts
 from kompakt_service.settings import Settings
 from kompakt_service.store import LoadedModel, Models
@@ -163,9 +165,14 @@ def _evaluate_plan(options: pb.EvaluateOptions, models: Models) -> Plan:
         )
     if not options.skip_baselines and not names:
         names = list(messages.BASELINES.values())
+    level = messages.read_level(options)
+    named = list(dict.fromkeys(models.get(name) for name in options.models))
+    for model in named:
+        messages.check_level(Demand(level=level), model.codec)
     return Plan(
         loaded=models,
-        models=list(dict.fromkeys(models.get(name) for name in options.models)),
+        models=named,
+        level=level,
         baselines=list(dict.fromkeys(names)),
         fit=messages.choose(messages.FITS, options.fit, "options.fit"),
         profile=messages.choose(messages.PROFILES, options.profile, "options.profile"),

@@ -77,13 +77,15 @@ def test_evaluate_without_per_image_prints_pooled_rows_only(run, tmp_path):
 def test_evaluate_passes_what_to_measure(run, fake, tmp_path):
     write_png(tmp_path / "a.png")
 
-    run("evaluate", "a.png", "--models", "a,b", "--baselines", "jpeg-xl,zip")
+    run("evaluate", "a.png", "--models", "a,b", "--baselines", "jpeg-xl,zip", "--level", "2.5")
     run("evaluate", "a.png", "--baselines", "none")
 
     first, second = (request.options for request in fake.requests)
     assert list(first.models) == ["a", "b"]
     assert list(first.baselines) == [8, 1]
+    assert (first.level, first.level_eighths) == (2, 4)
     assert second.skip_baselines
+    assert not second.HasField("level")
 
 
 def test_models_are_a_table(run):

@@ -107,42 +107,6 @@ def test_one_request_holds_images_of_many_sizes(compression, codec, images, prof
         assert tuple(one.latents.shape) == codec.latent_shape(image.shape[:2])
 
 
-def test_levels_between_two_are_asked_for_and_told(compression, client, codec, images):
-    options = pb.CompressOptions(level=1, level_eighths=3, fallback=pb.FALLBACK_NEVER)
-    sent = [encoded(image) for image in images]
-
-    made = compression.Compress(pb.CompressRequest(images=sent, options=options)).results
-
-    assert [(r.level, r.level_eighths) for r in made] == [(1, 3)] * len(images)
-    assert [r.stream.data for r in made] == codec.compress(images, level=1.375)
-    [picture] = codec.decompress([made[0].stream.data])
-    back = client.decompress(made[0].stream.data, format="raw")
-    assert back.data == picture.tobytes()
-    whole = client.compress(images[0], level=1, fallback="never", reconstruction=True)
-    found = client.compress(images[0], max_mse=whole.mse * 1.01, fallback="never")
-    assert 0 < found.level <= 1
-    info = {model.name: model.has_eighths for model in client.models()}
-    assert info == {"any-grey": True, "any-rgb": True, "tiny-vae": False}
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"level": 1, "level_eighths": 8}, "level_eighths is from 0 to 7, beside options.level"),
-        ({"level_eighths": 1}, "level_eighths is from 0 to 7, beside options.level"),
-        ({"max_mse": 0.1, "level_eighths": 1}, "level_eighths is from 0 to 7, beside"),
-        ({"level": 2, "level_eighths": 1}, "level must be from 0 to 2 in steps of 1/8 for this"),
-        ({"model": "tiny-vae", "level_eighths": 4, "level": 0}, "from 0 to 0 for this model"),
-    ],
-)
-def test_other_eighths_are_refused(compression, images, options, message):
-    request = pb.CompressRequest(images=[encoded(images[0])], options=pb.CompressOptions(**options))
-    with pytest.raises(grpc.RpcError) as caught:
-        compression.Compress(request)
-    assert message in caught.value.details()
-    assert failure(lambda: compression.Compress(request)) == (INVALID, "INVALID_FIELD")
-
-
 def test_a_contest_ends_soon_after_its_deadline(client, photo, monkeypatch):
     tries: list[float] = []
 

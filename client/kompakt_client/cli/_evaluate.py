@@ -98,6 +98,7 @@ def _measure(args: argparse.Namespace, paths: Sequence[Path]) -> _Report:
             baselines=args.baselines,
             profile=args.profile,
             fit=args.fit,
+            level=args.level,
             timeout=args.timeout,
         )
     return _Report(len(paths), read, evaluation)

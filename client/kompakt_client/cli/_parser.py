@@ -120,6 +120,12 @@ def _add_evaluate(commands: Any, name: str) -> None:
         type=names_list(_BASELINES),
         help=f"of {', '.join(_BASELINES)}, or none; default: all",
     )
+    parser.add_argument(
+        "--level",
+        metavar="N",
+        type=level,
+        help="measure the models that have this rate level at it; default: each at its own",
+    )
     parser.add_argument("--per-image", action="store_true", help="show each image's rows too")
     _add_profile(parser, "how the models' streams are framed, and so counted")
     _add_fit(parser)

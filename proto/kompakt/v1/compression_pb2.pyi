@@ -912,6 +912,8 @@ class EvaluateOptions(_message.Message):
     FIT_FIELD_NUMBER: _builtins.int
     PROFILE_FIELD_NUMBER: _builtins.int
     RETURN_RECONSTRUCTIONS_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    LEVEL_EIGHTHS_FIELD_NUMBER: _builtins.int
     skip_baselines: _builtins.bool
     """Measure no baseline, only models; baselines MUST then be empty. Default: no."""
     fit: Global___Fit.ValueType
@@ -922,10 +924,16 @@ class EvaluateOptions(_message.Message):
     """
     return_reconstructions: _builtins.bool
     """Return each model's reconstruction. Default: no."""
+    level: _builtins.int
+    """The rate level at which the models are measured. One without that level is
+    left out, or if it was named refused (INVALID_FIELD). Default: each model's
+    default_level.
+    """
+    level_eighths: _builtins.int
+    """As in CompressOptions."""
     @_builtins.property
     def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The models to measure, by name or NAME@VERSION, each at its default level and
-        without fallback. Default (empty): the current version of every model that
+        """The models to measure, by name or NAME@VERSION, without fallback. Default (empty): the current version of every model that
         accepts the image (with fit set: of every model).
         """
 
@@ -942,12 +950,16 @@ class EvaluateOptions(_message.Message):
         fit: Global___Fit.ValueType = ...,
         profile: Global___FrameProfile.ValueType = ...,
         return_reconstructions: _builtins.bool = ...,
+        level: _builtins.int | None = ...,
+        level_eighths: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_level", b"_level", "level", b"level"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baselines", b"baselines", "fit", b"fit", "models", b"models", "profile", b"profile", "return_reconstructions", b"return_reconstructions", "skip_baselines", b"skip_baselines"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_level", b"_level", "baselines", b"baselines", "fit", b"fit", "level", b"level", "level_eighths", b"level_eighths", "models", b"models", "profile", b"profile", "return_reconstructions", b"return_reconstructions", "skip_baselines", b"skip_baselines"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__level: _TypeAlias = _typing.Literal["level"]  # noqa: Y015
+    _WhichOneofArgType__level: _TypeAlias = _typing.Literal["_level", b"_level"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__level) -> _WhichOneofReturnType__level | None: ...
 
 Global___EvaluateOptions: _TypeAlias = EvaluateOptions  # noqa: Y015
 
