@@ -33,11 +33,11 @@ from kompakt_codec.hyper_layers import (
     largest_input,
     layer_names,
     sees_symbols,
+    split_parameters,
     steps_of,
 )
 from kompakt_codec.integer import (
     ACTIVATION_BITS,
-    PARAMETER_BITS,
     WEIGHT_BITS,
     Floats,
     Lookup,
@@ -45,18 +45,12 @@ from kompakt_codec.integer import (
     round_shift,
 )
 from kompakt_codec.integer_conv import IntegerConv, shuffle
-from kompakt_codec.jit import kernel
 from kompakt_codec.range_coder import PRECISION, RangeDecoders, RangeEncoders
 from kompakt_codec.residual_coder import MAX_SYMBOL, MOST_BITS, Numbers, ResidualTables
 from kompakt_codec.table_coder import TableEntropy
 
 if TYPE_CHECKING:
     from kompakt_codec.models import HyperPrior
-
-_MEAN_LIMIT = MAX_SYMBOL << PARAMETER_BITS
-_SHIFT = SUM_BITS - PARAMETER_BITS
-_LINE = 16
-"""Numbers that a line of a cache holds: so many are written together."""
 
 
 class HyperEntropy:
@@ -214,7 +208,7 @@ class HyperEntropy:
         flat = h.reshape(len(h), -1, 2 * channels)
         means = np.empty((len(h), channels * flat.shape[1]), np.int32)
         scales = np.empty_like(means)
-        _split(flat, means, scales)
+        split_parameters(flat, means, scales)
         return means, scales
 
     def _side_shape(self, shape: LatentShape) -> LatentShape:
@@ -250,22 +244,6 @@ class HyperEntropy:
             sigmoid=tensor_array(tensors, "sigmoid", torch.int32),
         )
         return cls(layers=layers, side=side, lookup=lookup)
-
-
-@kernel
-def _split(sums: Floats, means: Numbers, scales: Numbers) -> None:
-    """Rounded sums (N, h * w, 2 C) to means and log-scales (N, C * h * w)."""
-    count, channels = sums.shape[1], sums.shape[2] // 2
-    half, factor = 0.5 * (1 << _SHIFT), 1.0 / (1 << _SHIFT)
-    for i in range(len(sums)):
-        for first in range(0, count, _LINE):
-            last = min(first + _LINE, count)
-            for c in range(2 * channels):
-                made = means[i] if c < channels else scales[i]
-                start = (c if c < channels else c - channels) * count
-                for k in range(first, last):
-                    value = np.floor((sums[i, k, c] + half) * factor)
-                    made[start + k] = np.int32(min(max(value, -_MEAN_LIMIT), _MEAN_LIMIT))
 
 
 def max_payload(shape: LatentShape, side: LatentShape) -> int:

@@ -4,11 +4,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
+
 from kompakt_codec.entropy import Symbols
 from kompakt_codec.errors import CheckpointError
-from kompakt_codec.integer import ACTIVATION_BITS, ACTIVATION_LIMIT, WEIGHT_BITS
+from kompakt_codec.integer import (
+    ACTIVATION_BITS,
+    ACTIVATION_LIMIT,
+    PARAMETER_BITS,
+    WEIGHT_BITS,
+    Floats,
+)
 from kompakt_codec.integer_conv import IntegerConv
-from kompakt_codec.residual_coder import MAX_SYMBOL
+from kompakt_codec.jit import kernel
+from kompakt_codec.residual_coder import MAX_SYMBOL, Numbers
 from kompakt_codec.table_coder import TableEntropy
 
 PLACES = ((0, 0), (1, 1), (0, 1), (1, 0))
@@ -18,6 +27,10 @@ MAX_UNITS = 512
 MAX_CHANNELS = 1024
 MAX_GROUPS = 8
 SUM_BITS = WEIGHT_BITS + ACTIVATION_BITS
+_MEAN_LIMIT = MAX_SYMBOL << PARAMETER_BITS
+_SHIFT = SUM_BITS - PARAMETER_BITS
+_LINE = 16
+"""Numbers that a line of a cache holds: so many are written together."""
 _NEAR = len(PLACES) - 1
 """Layers of each kind that a group in four steps has for the steps after the first."""
 
@@ -126,3 +139,19 @@ def check_layers(layers: Mapping[str, IntegerConv], side: TableEntropy) -> tuple
     if any(len(layer.shifts) != side.levels for layer in layers.values()):
         raise CheckpointError("every level needs its shifts")
     return bounds, spatial
+
+
+@kernel
+def split_parameters(sums: Floats, means: Numbers, scales: Numbers) -> None:
+    """Rounded sums (N, h * w, 2 C) to means and log-scales (N, C * h * w)."""
+    count, channels = sums.shape[1], sums.shape[2] // 2
+    half, factor = 0.5 * (1 << _SHIFT), 1.0 / (1 << _SHIFT)
+    for i in range(len(sums)):
+        for first in range(0, count, _LINE):
+            last = min(first + _LINE, count)
+            for c in range(2 * channels):
+                made = means[i] if c < channels else scales[i]
+                start = (c if c < channels else c - channels) * count
+                for k in range(first, last):
+                    value = np.floor((sums[i, k, c] + half) * factor)
+                    made[start + k] = np.int32(min(max(value, -_MEAN_LIMIT), _MEAN_LIMIT))

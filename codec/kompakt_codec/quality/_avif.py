@@ -4,7 +4,8 @@ from kompakt_codec.baselines import BASELINES, LossyBaseline
 from kompakt_codec.classical import ClassicalBody, avif_body, encode_classical_avif
 from kompakt_codec.images import Pixels
 from kompakt_codec.quality._demand import GUARD
-from kompakt_codec.quality._rival import HUGE, finest_within, may_win
+from kompakt_codec.quality._qualities import finest_within, may_win
+from kompakt_codec.quality._rival import HUGE
 
 _baseline = BASELINES["avif"]
 assert isinstance(_baseline, LossyBaseline)

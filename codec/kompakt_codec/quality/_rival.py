@@ -3,11 +3,9 @@
 Their searches take long, so it is first told whether one can be of use.
 """
 
-import bisect
 import functools
 import math
 import zlib
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -22,12 +20,16 @@ from kompakt_codec.classical import (
 )
 from kompakt_codec.images import WEBP_MAX_SIDE, Pixels
 from kompakt_codec.metrics import mse
+from kompakt_codec.quality._qualities import (
+    MARGIN,
+    QUALITIES,
+    Secants,
+    finest_within,
+    may_win,
+)
 
 _CONTAINER = 27
 """Bytes of a WebP file that its classical payload does without, at most."""
-_QUALITIES = range(101)
-Tried = Callable[[int], tuple[int, float]]
-"""From a quality to the size of a codec's payload there, or a little less, and its MSE."""
 _HURRY = 2.5
 """How many times the best lossless payload's size plain DEFLATE may take."""
 _HASTE = 1.75
@@ -35,9 +37,6 @@ _HASTE = 1.75
 images of many kinds whose careful payload is under 40 bytes."""
 _FEW = 256
 """Bytes that 256 values, all that there are, take at least in a prefix code's own table."""
-_MARGIN = 1.05
-"""How clearly a trial has to fail before its neighbours are not looked at: size and distortion do
-not strictly follow quality."""
 
 
 _webp_baseline = BASELINES["webp"]
@@ -58,14 +57,12 @@ _SEARCHED = 9
 """How far around the quality that was found it is looked at more closely."""
 _AIM = 1.1
 """Times the bound on the MSE, what a trial should fail it by: clearly, but only just."""
-_LEAST_SLOPE = 0.01
-"""By how much log(MSE) falls at least from one quality to the next, taken roughly."""
 _COARSER = 1.12
 """How many times the MSE of a careful encoder that of ``_FAST`` is, at the same quality."""
 _PERIOD = 64
 """Rows of which a quarter is looked at first."""
-_START, _ROUGH_TRIALS, _CLOSE = 45, 4, 0.05
-"""Where a rough search starts, how many trials it has, and how near in log(MSE) will do."""
+_START, _ROUGH_TRIALS = 45, 4
+"""Where a rough search starts, and how many trials it has."""
 _TRIALS = 3
 """How many careful encodings a contest may take before it is fought out."""
 
@@ -141,11 +138,11 @@ def _large_challenger(
     if middle is None:
         return None
     body = _near(pixels, middle - _SEARCHED, middle + _SEARCHED, max_mse)
-    return body or _near(pixels, _QUALITIES[0], _QUALITIES[-1], max_mse)
+    return body or _near(pixels, QUALITIES[0], QUALITIES[-1], max_mse)
 
 
 def _near(pixels: Pixels, first: int, last: int, max_mse: float = 1.0) -> ClassicalBody | None:
-    qualities = range(max(first, 0), min(last, _QUALITIES[-1]) + 1)
+    qualities = range(max(first, 0), min(last, QUALITIES[-1]) + 1)
     return encode_classical_near(pixels, max_mse, qualities)
 
 
@@ -154,11 +151,11 @@ def _contested(pixels: Pixels, limit: int, max_mse: float) -> int | None:
 
     Few encodings tell most photographs: where a quality fails in both, those above it fail in size.
     """
-    rough = _Secants(max_mse * _AIM * _COARSER, start=_START)
+    rough = Secants(max_mse * _AIM * _COARSER, start=_START)
     sample = _some_rows(pixels)
     while rough.trials < _ROUGH_TRIALS and not rough.is_near:
         rough.tell(_webp(sample, rough.quality, _FAST)[1])
-    near = _Secants(max_mse * _AIM, start=rough.quality, slope=rough.slope)
+    near = Secants(max_mse * _AIM, start=rough.quality, slope=rough.slope)
     is_photo = pixels.shape[0] * pixels.shape[1] >= _PHOTO
     haste = _PHOTO_HASTE if is_photo else _PIECE_HASTE
     for encoder, bound in ((_QUICK, limit * haste), *_TRIALS * ((_WEBP, limit),)):
@@ -166,43 +163,12 @@ def _contested(pixels: Pixels, limit: int, max_mse: float) -> int | None:
         size, error = _webp(pixels, quality, encoder)
         # What a quick encoder takes at equal MSE says little of the coarsest quality's size.
         is_last = quality == 0 and encoder is _WEBP
-        if size >= bound and (is_last or error > max_mse * _MARGIN):
+        if size >= bound and (is_last or error > max_mse * MARGIN):
             return None
         near.tell(error)
         if encoder is _WEBP and near.quality == quality:
             break
     return near.quality
-
-
-class _Secants:
-    """The quality of an aimed MSE, by secants through the logarithm of what others have."""
-
-    def __init__(self, aim: float, *, start: int, slope: float = 0.02) -> None:
-        self.quality, self.slope = start, slope
-        """What to try next, and by how much log(MSE) falls from one quality to the next."""
-        self.trials = 0
-        self.is_near = False
-        """Whether the last trial's MSE was about the aim."""
-        self._aim = aim
-        self._coarse: tuple[int, float] | None = None
-        self._fine: tuple[int, float] | None = None
-
-    def tell(self, error: float) -> None:
-        """Take the MSE of ``quality``."""
-        excess = math.log(max(error / self._aim, 1e-3))
-        self.trials += 1
-        self.is_near = abs(excess) < _CLOSE
-        if excess > 0:
-            self._coarse = self.quality, excess
-        else:
-            self._fine = self.quality, excess
-        if self._coarse is not None and self._fine is not None:
-            (low, above), (high, below) = self._coarse, self._fine
-            self.slope = max((above - below) / max(high - low, 1), _LEAST_SLOPE)
-        shift = round(excess / self.slope)
-        if not shift and excess < 0:  # a little too good: the aim is to be missed
-            shift = -1
-        self.quality = min(max(self.quality + shift, _QUALITIES[0]), _QUALITIES[-1])
 
 
 def _some_rows(pixels: Pixels) -> Pixels:
@@ -255,26 +221,6 @@ def _webp_may_win(pixels: Pixels, limit: int, max_mse: float) -> bool:
     if len(_FASTEST.encode(pixels, 0, "")) - _CONTAINER >= limit * _HASTE:
         return False
     return may_win(functools.partial(_webp, pixels), limit, max_mse)
-
-
-def finest_within(tried: Tried, limit: int) -> int:
-    """The last quality at which a codec's payload is shorter than a limit, -1 for none."""
-    return bisect.bisect_left(_QUALITIES, limit, key=lambda quality: tried(quality)[0]) - 1
-
-
-def may_win(tried: Tried, limit: int, max_mse: float) -> bool:
-    """Whether a codec may have a payload shorter than a limit within a bound on the MSE."""
-    low, high, quality = 0, _QUALITIES[-1], 0
-    while low <= high:
-        size, error = tried(quality)
-        too_large, too_bad = size >= limit * _MARGIN, error > max_mse * _MARGIN
-        if too_large and (too_bad or quality == 0):
-            return False
-        if size < limit and error <= max_mse:
-            return True
-        low, high = (quality + 1, high) if error > max_mse else (low, quality - 1)
-        quality = (low + high) // 2
-    return True
 
 
 def _webp(pixels: Pixels, quality: int, encoder: LossyBaseline = _WEBP) -> tuple[int, float]:
