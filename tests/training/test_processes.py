@@ -147,3 +147,17 @@ def test_each_process_has_a_device_of_its_own(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "2")
     with pytest.raises(TrainingError, match="more processes than the 2 CUDA devices"):
         pick_device("auto")
+
+
+@pytest.mark.parametrize("given", [None, "ACTIVE"])
+def test_threads_are_told_not_to_spin_before_pytorch_is_there(given):
+    code = (
+        "import kompakt_training, os, sys; print('torch' in sys.modules, os.environ[sys.argv[1]])"
+    )
+    name = "OMP_WAIT_POLICY"
+    env = {key: value for key, value in os.environ.items() if key != name}
+    if given:
+        env[name] = given
+    command = [sys.executable, "-c", code, name]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", given or "PASSIVE"]
