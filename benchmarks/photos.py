@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.photos", description=__doc__)
     parser.add_argument("folder", type=Path, help="of photographs")
     parser.add_argument("--core", type=int, default=0, help="the server's")
-    parser.add_argument("--level", type=int, help="a rate level; default: the model's own")
+    parser.add_argument("--level", type=float, help="a rate level; default: the model's own")
     parser.add_argument(
         "--fallback", choices=_FALLBACKS, action="append", help="default: never and best"
     )

@@ -107,12 +107,16 @@ class Codec:
     @property
     def has_between(self) -> bool:
         """Whether it has levels between two as well, in steps of 1 / LEVEL_STEPS."""
-        return self._entropy.has_between
+        return self._entropy.has_between and self.levels > 1
 
     def has_level(self, level: float) -> bool:
         """Whether a level is one of its own."""
         steps = level * (LEVEL_STEPS if self.has_between else 1)
         return 0 <= level <= self.levels - 1 and steps == int(steps)
+
+    def _require_levels(self, levels: Levels) -> None:
+        if not all(map(self.has_level, set(levels))):
+            raise ValueError(f"levels must be from {self.describe_levels()}")
 
     def describe_levels(self) -> str:
         """Its levels in words: "0 to 12", or "0 to 12 in steps of 1/8"."""
@@ -134,8 +138,7 @@ class Codec:
         self.require_accepted(images)
         level = self.header.default_level if level is None else level
         chosen = [level] * len(images) if isinstance(level, int | float) else level
-        if not all(map(self.has_level, chosen)):
-            raise ValueError(f"levels must be from {self.describe_levels()}")
+        self._require_levels(chosen)
         frames = [b""] * len(images)
         for members in by_shape(images):
             batch = stacked(images, members)
@@ -184,7 +187,11 @@ class Codec:
     def encode(
         self, symbols: Symbols, levels: Levels, size: Sequence[int], *, profile: Profile
     ) -> list[bytes]:
-        """Entropy-code and frame symbols (N, C, h, w) of images (height, width), each a frame."""
+        """Entropy-code and frame symbols (N, C, h, w) of images (height, width), each a frame.
+
+        Raises ValueError for a level that it does not have.
+        """
+        self._require_levels(levels)
         payloads = encode_tiles(
             self._entropy, symbols, levels, largest=self._quantised.largest_tile
         )

@@ -109,7 +109,12 @@ def pack_frame(
 
 
 def mode_of(level: float) -> tuple[int, bytes]:
-    """The mode of a frame of symbols at a rate level, and what stands before its payload."""
+    """The mode of a frame of symbols at a rate level, and what stands before its payload.
+
+    Raises ValueError for what no model's level can be.
+    """
+    if not 0 <= level < MAX_LEVELS or level * LEVEL_STEPS % 1:
+        raise ValueError(f"no rate level: {level}")
     if level == int(level):
         return int(level), b""
     return NAMED_CODEC, bytes([BETWEEN, int(level * LEVEL_STEPS)])

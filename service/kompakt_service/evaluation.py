@@ -14,7 +14,6 @@ from kompakt_codec.images import Fit, Pixels
 from kompakt_codec.metrics import mse, psnr_db, ssim
 from kompakt_service.call import Call
 from kompakt_service.device import BatchEngine
-from kompakt_service.errors import ServiceError
 from kompakt_service.lanes import Batch, Job
 from kompakt_service.messages import decode_source, describe_sizes, fit_to_codec, raw_image
 from kompakt_service.pipeline import Pipeline
@@ -123,17 +122,17 @@ def _coded(
     )
 
 
-def _has_level(model: LoadedModel, level: float | None) -> bool:
-    """Whether a model can be measured at a level; at its default, if it is None."""
-    return level is None or model.codec.has_level(level)
+def has_level(model: LoadedModel, level: float | None) -> bool:
+    """Whether a model can be measured at a rate level; at its default, if it is None.
+
+    Labels are no rates.
+    """
+    codec = model.codec
+    return level is None or (not codec.header.labels and codec.has_level(level))
 
 
 def _accepting(plan: Plan, pixels: Pixels) -> list[LoadedModel]:
-    current = [model for model in plan.loaded if _has_level(model, plan.level)]
-    if not current:
-        raise ServiceError(
-            "INVALID_FIELD", f"no model has the level {plan.level:g}", field="options.level"
-        )
+    current = [model for model in plan.loaded if has_level(model, plan.level)]
     if plan.fit is not Fit.REFUSE:
         return current
     accepting = [model for model in current if _accepts(model, pixels)]

@@ -11,14 +11,13 @@ import grpc
 
 from kompakt.v1 import compression_pb2 as pb
 from kompakt.v1 import compression_pb2_grpc as pb_grpc
-from kompakt_codec.quality import Demand
 from kompakt_service import messages
 from kompakt_service.answers import add_compressed, add_decompressed, add_evaluated
 from kompakt_service.call import Call, attempt
 from kompakt_service.compressing import Compressor
 from kompakt_service.decoding import Decompressor
 from kompakt_service.errors import ITEM_ERRORS, CallError, ItemError, ServiceError, to_status
-from kompakt_service.evaluation import Evaluator, Plan
+from kompakt_service.evaluation import Evaluator, Plan, has_level
 from kompakt_service.pipeline import Pipeline
 from kompakt_service.plans import CompressPlan, DecompressPlan, Plans
 from kompakt_service.pooling import Pool
@@ -167,8 +166,11 @@ def _evaluate_plan(options: pb.EvaluateOptions, models: Models) -> Plan:
         names = list(messages.BASELINES.values())
     level = messages.read_level(options)
     named = list(dict.fromkeys(models.get(name) for name in options.models))
-    for model in named:
-        messages.check_level(Demand(level=level), model.codec)
+    asked = named or list(models)
+    without = [model.name for model in asked if not has_level(model, level)]
+    if without and (named or len(without) == len(asked)):
+        message = f"options.level: {level:g} is no rate level of {', '.join(without)}"
+        raise ServiceError("INVALID_FIELD", message, field="options.level")
     return Plan(
         loaded=models,
         models=named,

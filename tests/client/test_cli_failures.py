@@ -146,8 +146,10 @@ def test_long_work_shows_progress_on_a_terminal(run, monkeypatch, tmp_path):
 
 
 def test_a_failure_names_the_flag_that_helps_and_no_field_of_a_message():
-    wrong_size = WrongSizeError("too large", reason="WRONG_SIZE", code="INVALID_ARGUMENT")
+    wrong_size = WrongSizeError("got 9x9x1; or ask for it to be fitted", reason="WRONG_SIZE")
+    of_a_file = WrongSizeError("a WEBP file holds at most 16383 pixels", reason="WRONG_SIZE")
     level = InvalidRequestError("options.level must be 0", reason="INVALID_FIELD")
 
-    assert describe(wrong_size) == "too large (--fit)"
+    assert describe(wrong_size) == "got 9x9x1; or ask for it to be fitted (--fit)"
+    assert describe(of_a_file) == "a WEBP file holds at most 16383 pixels"
     assert describe(level) == "level must be 0"

@@ -120,7 +120,7 @@ def test_files_that_fail_do_not_stop_the_others(run, tmp_path):
     assert "compressed 2 of 5 images" in out
     assert err == [
         "kompakt: missing.png: No such file or directory",
-        "kompakt: tall.png: the model accepts at most 64 rows, not 99 (--fit)",
+        "kompakt: tall.png: the model accepts at most 64 rows, not 99",
         "kompakt: bad.png: not an image",
     ]
     assert names_in(tmp_path / "out") == ["good.kpt", "last.kpt"]
@@ -156,6 +156,7 @@ def test_a_file_that_cannot_be_written_is_told(run, tmp_path):
         (["a.png", "b.png", "-o", "file"], "file must be a directory to hold several files"),
         (["sub", "-o", "file"], "file must be a directory to hold several files"),
         (["a.png", "b.png", "-o", "two.kpt"], "two.kpt is the name of one file: name a directory"),
+        (["sub", "-o", "two.kpt"], "two.kpt is the name of one file: name a directory for several"),
         (["a.png", "-o", "file/a.kpt"], "file is no directory, so nothing can be written to file/"),
         (["a.png", "b.png", "-o", "file/out"], "file is no directory, so nothing can be written"),
         (["empty", "-o", "out"], "no .png, .jpg, .jpeg, .webp"),
@@ -241,7 +242,7 @@ def test_options_reach_the_server(run, fake, tmp_path):
         (["--max-bytes", "800"], "max_bytes", 800, ", 20.00 dB"),
         (["--lossless"], "lossless", True, ", lossless, as png"),
         (["--level", "0"], "level", 0, ""),
-        (["--level", "1.5"], "level", 1, ""),
+        (["--level", "1.5"], "level_eighths", 4, ""),
     ],
 )
 def test_a_quality_is_asked_for_and_shown(run, fake, tmp_path, arguments, name, value, shown):
@@ -251,7 +252,7 @@ def test_a_quality_is_asked_for_and_shown(run, fake, tmp_path, arguments, name, 
 
     options = fake.requests[0].options
     assert (status, out) == (0, f"a.kpt: 797 bytes, 8.133 bits per pixel{shown}\n")
-    assert options.WhichOneof("quality") == name
+    assert options.WhichOneof("quality") == name.removesuffix("_eighths")
     assert (getattr(options, name), options.fallback) == (value, 2)
 
 
@@ -352,6 +353,7 @@ def test_a_quality_that_cannot_be_reached_fails_its_file(run, tmp_path):
         (["--max-mse", "x"], "argument --max-mse: must be a number from 0, not 'x'"),
         (["--max-bytes", "-1"], "argument --max-bytes: must be a whole number from 0, not '-1'"),
         (["--level", "1.6"], "argument --level: must be whole or in steps of 1/8, not '1.6'"),
+        (["--level", "1e308"], "argument --level: must be whole or in steps of 1/8, not '1e308'"),
         (["--level", "-1"], "argument --level: must be a number from 0, not '-1'"),
         (["--level", "1", "--lossless"], "argument --lossless: not allowed with argument --level"),
     ],

@@ -8,8 +8,10 @@ from kompakt_codec.codec import Codec
 from kompakt_codec.errors import UnsupportedVersionError
 from kompakt_codec.frame import Profile, mode_of, pack_frame, parse_frame
 from kompakt_codec.metrics import mse, psnr_db
+from kompakt_codec.models import ImageSpec
 from kompakt_codec.quality import Demand, Fallback, compress_with
 from kompakt_service.settings import DEFAULT_MODELS
+from tests.support import make_any_size_checkpoint
 
 NEVER = Fallback.NEVER
 
@@ -50,8 +52,23 @@ def test_one_call_takes_levels_of_all_kinds(codec, photos, profile):
 def test_other_levels_are_refused(codec, photos, level):
     with pytest.raises(ValueError, match="levels must be from 0 to 12 in steps of 1/8"):
         codec.compress(photos, level=level)
-    with pytest.raises(ValueError, match=r"from 0|from 0 to 12 in steps of 1/8 .* not"):
+    with pytest.raises(ValueError, match=r"^level must be (a finite|from 0 to 12 in steps of 1/8)"):
         compress_with(codec, photos, Demand(level=level))
+
+
+@pytest.mark.parametrize("level", [-0.5, 9.1, 12.125, 12.5, 13, float("nan")])
+def test_no_stream_is_made_of_a_level_that_does_not_exist(codec, photos, level):
+    symbols = codec.analyse(photos[2][None], [9])
+    with pytest.raises(ValueError, match="levels must be from 0 to 12 in steps of 1/8"):
+        codec.encode(symbols, [level], (9, 11), profile=Profile.FILE)
+    with pytest.raises(ValueError, match="levels must be from 0 to 12 in steps of 1/8"):
+        codec.compress(photos[2:], level=level)
+
+
+def test_a_model_of_one_level_has_none_between():
+    spec = ImageSpec(height=16, width=24, channels=3)
+    assert not Codec(make_any_size_checkpoint(spec=spec, levels=1)).has_between
+    assert Codec(make_any_size_checkpoint(spec=spec, levels=2)).has_between
 
 
 def test_models_without_refuse_them(level_checkpoint, digits):
@@ -107,8 +124,26 @@ def test_bytes_are_used_more_fully_than_by_whole_levels(codec, photos, most, mon
     for image, one, other in zip(images, made, whole, strict=True):
         assert len(one.stream) <= most
         assert other.level <= one.level < other.level + 1
+        assert one.mse <= other.mse
         [next_stream] = codec.compress([image], level=one.level + 0.125)
         assert len(next_stream) > most
+
+
+def test_a_whole_level_of_less_error_is_kept_where_bytes_are_few(codec, monkeypatch):
+    flower = load_sample_images().images[1]
+    piece, demand = flower[150:246, 80:176], Demand(max_bytes=69, fallback=NEVER)
+    [whole] = whole_only(codec, [piece], demand, monkeypatch)
+    [made] = compress_with(codec, [piece], demand)
+    assert made.mse <= whole.mse
+
+
+def test_a_whole_level_of_fewer_bytes_is_kept_in_kilobytes_too(codec, monkeypatch):
+    stripes = np.zeros((96, 96, 3), np.uint8)
+    stripes[:, ::4] = 255
+    demand = Demand(min_psnr_db=25.588, fallback=NEVER)
+    [whole] = whole_only(codec, [stripes], demand, monkeypatch)
+    [made] = compress_with(codec, [stripes], demand)
+    assert len(made.stream) <= len(whole.stream)
 
 
 def test_a_whole_level_is_kept_where_the_name_of_another_costs_more(codec, monkeypatch):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kompakt.v1 import compression_pb2 as pb
-from kompakt_client import Client
+from kompakt_client import Client, InvalidRequestError
 from kompakt_codec.codec import Codec
 from kompakt_codec.frame import Profile, parse_frame
 from tests.service.conftest import start_server
@@ -48,3 +48,11 @@ def test_a_label_that_the_model_lacks_is_refused(compression):
         lambda: compression.Compress(pb.CompressRequest(images=[image], options=options))
     )
     assert refused[1] == "INVALID_FIELD"
+
+
+def test_evaluate_takes_no_label_for_a_rate_level(server):
+    digit = real_digits(1)[0]
+    with Client(f"127.0.0.1:{server.port}") as client:
+        for options in ({}, {"models": ["tiny-labels"]}):
+            with pytest.raises(InvalidRequestError, match="2 is no rate level of tiny-labels"):
+                client.evaluate([digit], level=2, baselines=[], **options)

@@ -104,7 +104,7 @@ def test_evaluate_leaves_out_models_without_the_level_unless_they_are_named(clie
     [done] = client.evaluate([digits[0]], fit="stretch", level=1, baselines=[]).images
     assert [one.codec for one in done.measurements] == ["any-rgb"]
     for options in ({"models": ["tiny-vae"], "level": 1}, {"level": 0.5, "models": ["tiny-vae"]}):
-        with pytest.raises(InvalidRequestError, match="level must be from 0 to 0 for this model"):
+        with pytest.raises(InvalidRequestError, match="is no rate level of tiny-vae"):
             client.evaluate([digits[0]], **options)
-    with pytest.raises(InvalidRequestError, match="no model has the level 7"):
-        client.evaluate(images, level=7).images[0].unwrap()
+    with pytest.raises(InvalidRequestError, match="7 is no rate level of any-rgb, tiny-vae"):
+        client.evaluate([*images, b"no image"], level=7)

@@ -12,8 +12,8 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 
-_FLAGS = {"WRONG_SIZE": "--fit", "DEADLINE_EXCEEDED": "--timeout"}
-"""What helps against a failure, by its reason or code."""
+_FLAGS = {"to be fitted": "--fit", "longer timeout": "--timeout"}
+"""The flag for what a failure's message proposes."""
 
 
 class UsageError(Exception):
@@ -32,7 +32,6 @@ def describe(error: Exception) -> str:
         named = f"{error.filename}: " if error.filename else ""
         return f"{named}{error.strerror}"
     if isinstance(error, KompaktError):
-        flag = _FLAGS.get(error.reason or error.code)
-        # Fields of messages are no words of the command line.
-        return str(error).removeprefix("options.") + (f" ({flag})" if flag else "")
+        text = str(error).removeprefix("options.")  # which is no word of the command line
+        return text + "".join(f" ({flag})" for words, flag in _FLAGS.items() if words in text)
     return str(error) or type(error).__name__

@@ -67,7 +67,7 @@ def is_directory(inputs: Sequence[str], output: str) -> bool:
     if needed and path.exists() and not path.is_dir():
         raise UsageError(f"{output} must be a directory to hold several files")
     is_file_name = path.suffix.lower() in (STREAM_SUFFIX, *IMAGE_SUFFIXES)
-    if len(inputs) > 1 and is_file_name and not (path.is_dir() or output.endswith(os.sep)):
+    if needed and is_file_name and not (path.is_dir() or output.endswith(os.sep)):
         raise UsageError(f"{output} is the name of one file: name a directory for several")
     return needed or path.is_dir()
 

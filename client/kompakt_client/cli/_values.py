@@ -6,6 +6,9 @@ import argparse
 import contextlib
 from collections.abc import Callable
 
+_MOST_LEVELS = 1000
+"""More than any model can have."""
+
 
 def seconds(text: str) -> float:
     """Read a positive number of seconds."""
@@ -33,7 +36,7 @@ def whole(text: str) -> int:
 def level(text: str) -> float:
     """Read a number from 0 in steps of 1/8."""
     value = quality(text)
-    if value * 8 != int(value * 8):
+    if value * 8 % 1 or value > _MOST_LEVELS:
         raise argparse.ArgumentTypeError(f"must be whole or in steps of 1/8, not {text!r}")
     return value
 

@@ -16,9 +16,6 @@ from kompakt_codec.quality._demand import GUARD, Demand
 from kompakt_codec.quality._engine import Engine, Size
 from kompakt_codec.quality._search import Integers, LevelSearch
 
-_SHORT = 512
-"""Bytes of a stream so small that the two of them count that name a level between two."""
-
 
 @dataclass(slots=True, kw_only=True)
 class Trial:
@@ -80,7 +77,7 @@ class ModelTrials:
         count = 1 if codec.header.labels else codec.levels  # a label is for the caller to give
         search = LevelSearch(len(self._images), count, finest=finest)
         self._run(search, np.arange(len(self._images)), lambda _, level: level)
-        if codec.has_between and count > 1:
+        if codec.has_between and count == codec.levels:
             self._search_between(finest)
 
     def _search_between(self, finest: bool) -> None:
@@ -94,21 +91,27 @@ class ModelTrials:
         )
         search = LevelSearch(len(images), LEVEL_STEPS - 1, finest=finest, thorough=False)
         self._run(search, images, lambda i, step: below[i] + (step + 1) / LEVEL_STEPS)
-        if not finest:
-            self._take_back(whole)
+        self._take_back(whole)
 
     def _take_back(self, whole: Sequence[Trial | None]) -> None:
-        """Prefer whole levels where the bytes that name another are more than it saves."""
-        self._encode([trial for trial in self.best if trial and not trial.stream])
-        short = [
-            (i, trial)
+        """Prefer whole levels where they are better: bytes and error do not strictly follow levels.
+
+        With a bound on bytes that is less error, else fewer bytes.
+        """
+        pairs = [
+            (i, trial, best)
             for i, (trial, best) in enumerate(zip(whole, self.best, strict=True))
-            if trial and best and trial is not best and len(best.stream) < _SHORT
+            if trial and best and trial is not best
         ]
-        self._encode([trial for _, trial in short])
-        for i, trial in short:
-            best = self.best[i]
-            if best and len(trial.stream) <= len(best.stream):
+        both = [trial for _, *trials in pairs for trial in trials]
+        if self._bound is None:
+            self._measure([i for i, *_ in pairs for _ in range(2)], both)
+            worse = [best.mse >= trial.mse for _, trial, best in pairs]
+        else:
+            self._encode(both)
+            worse = [len(best.stream) >= len(trial.stream) for _, trial, best in pairs]
+        for (i, trial, _), is_worse in zip(pairs, worse, strict=True):
+            if is_worse:
                 self.best[i] = trial
 
     def _run(

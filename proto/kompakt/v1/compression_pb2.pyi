@@ -488,7 +488,8 @@ class CompressOptions(_message.Message):
     """
     level_eighths: _builtins.int
     """With level, of a model that has_eighths: so many eighths of the way from it to
-    the next, 0 to 7. Default: 0.
+    the next, 0 to 7. Anything else, and any beyond the last level, is refused
+    (INVALID_FIELD). Default: 0.
     """
     def __init__(
         self,
@@ -925,16 +926,17 @@ class EvaluateOptions(_message.Message):
     return_reconstructions: _builtins.bool
     """Return each model's reconstruction. Default: no."""
     level: _builtins.int
-    """The rate level at which the models are measured. One without that level is
-    left out, or if it was named refused (INVALID_FIELD). Default: each model's
-    default_level.
+    """The rate level at which the models are measured. One without that level, as
+    one with labels, is left out, or if it was named refused (INVALID_FIELD), as
+    is a level that none has. Default: each model's default_level.
     """
     level_eighths: _builtins.int
     """As in CompressOptions."""
     @_builtins.property
     def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The models to measure, by name or NAME@VERSION, without fallback. Default (empty): the current version of every model that
-        accepts the image (with fit set: of every model).
+        """The models to measure, by name or NAME@VERSION, without fallback. Default
+        (empty): the current version of every model that accepts the image (with fit
+        set: of every model).
         """
 
     @_builtins.property
