@@ -14,7 +14,14 @@ from kompakt_codec.images import Pixels
 from kompakt_codec.metrics import mse
 from kompakt_codec.quality._demand import GUARD, Demand
 from kompakt_codec.quality._engine import Engine, Size
-from kompakt_codec.quality._search import Integers, LevelSearch
+from kompakt_codec.quality._search import Floats, Integers, LevelSearch
+
+_PHOTO = 1 << 16
+"""Pixels from which on bytes and MSE follow levels so well that a search is not thorough."""
+_STEP = 0.35
+"""By how much a level's logarithms of bytes and of MSE differ from the next one's, roughly."""
+_LEAST = 1e-12
+"""Stands for nothing, which has no logarithm."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -26,6 +33,8 @@ class Trial:
     size: Size
     """Height and width of the image."""
     meets: bool = True
+    miss: float = 0.0
+    """Log of what is bounded over its bound."""
     stream: bytes = b""
     mse: float = math.nan
     decoded: Pixels | None = None
@@ -44,6 +53,8 @@ class ModelTrials:
         self._bound = demand.mse_bound
         self._keep_decoded = keep_decoded
         self.best: list[Trial | None] = [None] * len(images)
+        self._misses: dict[tuple[int, float], float] = {}
+        """Those of the trials of each image, by level."""
 
     def find(self) -> None:
         """Find the best trials and make their streams."""
@@ -75,7 +86,9 @@ class ModelTrials:
         finest = self._demand.max_bytes is not None
         codec = self._engine.codec
         count = 1 if codec.header.labels else codec.levels  # a label is for the caller to give
-        search = LevelSearch(len(self._images), count, finest=finest)
+        guide = self._expected() if count == codec.levels else None
+        small = [math.prod(size) < _PHOTO for size in self._sizes]
+        search = LevelSearch(len(small), count, finest=finest, thorough=small, guide=guide)
         self._run(search, np.arange(len(self._images)), lambda _, level: level)
         if codec.has_between and count == codec.levels:
             self._search_between(finest)
@@ -89,7 +102,15 @@ class ModelTrials:
         images = np.array(
             [i for i, t in enumerate(whole) if t and t.meets and 0 <= below[i] < last], np.int64
         )
-        search = LevelSearch(len(images), LEVEL_STEPS - 1, finest=finest, thorough=False)
+        ends = [
+            [self._miss(i, level, finest) for level in (below[i], below[i] + 1)] for i in images
+        ]
+        parts = np.arange(1, LEVEL_STEPS) / LEVEL_STEPS
+        first, last_miss = np.array(ends).reshape(-1, 2).T[:, :, None]
+        guide = first + (last_miss - first) * parts
+        search = LevelSearch(
+            len(images), LEVEL_STEPS - 1, finest=finest, thorough=False, guide=guide
+        )
         self._run(search, images, lambda i, step: below[i] + (step + 1) / LEVEL_STEPS)
         self._take_back(whole)
 
@@ -114,6 +135,31 @@ class ModelTrials:
             if is_worse:
                 self.best[i] = trial
 
+    def _expected(self) -> Floats | None:
+        """By how much each image may miss the bound at each level, by the model's own curve."""
+        codec = self._engine.codec
+        curve = codec.header.curve
+        if not curve:
+            return None
+        if self._bound is not None:
+            misses = [_log_ratio(point.mse, self._bound) for point in curve]
+            return np.tile(misses, (len(self._images), 1))
+        rates = np.array([point.bits_per_pixel for point in curve])
+        most = 8 * (self._demand.max_bytes or 0)
+        return np.array(
+            [[_log_ratio(rate * math.prod(size), most) for rate in rates] for size in self._sizes]
+        )
+
+    def _miss(self, image: int, level: int, finest: bool) -> float:
+        """What a trial found, or one of the level beside it lets expect."""
+        if (image, level) in self._misses:
+            return self._misses[image, level]
+        sign = 1 if finest else -1
+        beside = {step: self._misses.get((image, level + step)) for step in (-1, 1)}
+        return next(
+            (miss - step * sign * _STEP for step, miss in beside.items() if miss is not None), 0.0
+        )
+
     def _run(
         self, search: LevelSearch, images: Integers, level_of: Callable[[int, int], float]
     ) -> None:
@@ -125,8 +171,10 @@ class ModelTrials:
             members = images[chosen].tolist()
             levels = [level_of(i, p) for i, p in zip(members, positions.tolist(), strict=True)]
             trials = self._try(members, levels)
-            search.tell(chosen, positions, np.array([trial.meets for trial in trials]))
+            passed = np.array([trial.meets for trial in trials])
+            search.tell(chosen, positions, passed, np.array([trial.miss for trial in trials]))
             for i, trial in zip(members, trials, strict=True):
+                self._misses[i, trial.level] = trial.miss
                 if self._is_better(trial, self.best[i]):
                     self.best[i] = trial
 
@@ -142,12 +190,14 @@ class ModelTrials:
             self._encode(trials)
             for trial in trials:
                 trial.meets = len(trial.stream) <= most
+                trial.miss = _log_ratio(len(trial.stream), most)
             return trials
         # Strictly below, so that no model's stream ever counts as lossless.
         bound = self._bound * (1 - GUARD)
         self._measure(images, trials)
         for trial in trials:
             trial.meets = trial.mse < bound
+            trial.miss = _log_ratio(trial.mse, bound)
         return trials
 
     def _is_better(self, trial: Trial, other: Trial | None) -> bool:
@@ -174,3 +224,7 @@ class ModelTrials:
             pixels = crop_pixels(one, trial.size)
             trial.mse = mse(self._images[i], pixels)
             trial.decoded = pixels if self._keep_decoded else None
+
+
+def _log_ratio(value: float, bound: float) -> float:
+    return math.log(max(value, _LEAST) / max(bound, _LEAST))
