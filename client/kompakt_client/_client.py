@@ -99,7 +99,9 @@ class Client(BaseClient):
         - `latents`: True to return the quantised latents too.
         - `reconstruction`: True to return what the stream decodes to, and its
           distortion.
-        - `timeout`: seconds, all attempts included; default, the client's.
+        - `timeout`: seconds, all attempts included; default, the client's, but with a
+          quality other than a level or with "thorough" ten times that, since many
+          settings are tried.
         """
         return self._run(_plans.single(self._settings, _operations.compress, image, options))
 

@@ -59,8 +59,8 @@ class Settings:
         return Patience(timeout=check_timeout(timeout), retry=self.retry)
 
     @property
-    def evaluate_timeout(self) -> float:
-        """Seconds for an answer of Evaluate, which tries many settings of many codecs."""
+    def long_timeout(self) -> float:
+        """Seconds for an answer for which the server tries many settings of many codecs."""
         return 10 * self.timeout
 
     def open_channel(self, api: Any) -> Any:

@@ -22,7 +22,8 @@ class Measurement:
     reference_model: str
     """For a baseline at equal quality: the model whose MSE it had to reach."""
     setting: str
-    """The baseline's setting, such as "quality=35"; empty when pooled."""
+    """The baseline's setting, such as "quality=35", empty when pooled; of a model the level that
+    was asked for, such as "level=9.5"."""
     size_bytes: int
     """Bytes, all framing included; pooled: the sum."""
     bits_per_pixel: float

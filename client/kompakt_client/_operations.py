@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from numbers import Integral, Real
 from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
@@ -25,6 +26,8 @@ from kompakt_client._status import broken_answer, error_of_item
 R_co = TypeVar("R_co", covariant=True)
 
 _MIB = 1 << 20
+_KINDS = {Real: "number", Integral: "whole number"}
+_MOST = 1 << 63
 
 PROFILES: dict[Profile, pb.FrameProfile.ValueType] = {
     "file": pb.FRAME_PROFILE_FILE,
@@ -79,6 +82,8 @@ class Operation(Generic[R_co]):
     """What goes into one request of a batch."""
     pools: bool = False
     """Whether the server keeps state over a whole stream, and ends it with a summary."""
+    is_slow: bool = False
+    """Whether the server tries many settings for each item."""
     label: str | None = None
     """A label to be looked up in the model, whose level `options` then gets."""
     options: Any = None
@@ -155,6 +160,7 @@ def compress(
         convert=partial(to_compressed, profile),
         batch_limits=Limits(max_items=256, max_bytes=8 * _MIB),
         stream_limits=Limits(max_items=64, max_bytes=_MIB),
+        is_slow=not quality.keys() <= {"level", "level_eighths"} or fallback == "thorough",
         label=label,
         options=options,
     )
@@ -210,6 +216,7 @@ def evaluate(
         stream_limits=limits,
         batch_limits=limits,
         pools=True,
+        is_slow=True,
     )
 
 
@@ -224,8 +231,15 @@ def _demand(**qualities: Any) -> dict[str, Any]:
     if len(given) > 1:
         raise ValueError(f"one quality at a time: {' and '.join(given)} exclude each other")
     for name, value in given.items():
-        if name != "label" and not value >= 0:
+        if name in ("label", "lossless"):
+            continue
+        kind = Integral if name == "max_bytes" else Real
+        if isinstance(value, bool) or not isinstance(value, kind):
+            raise TypeError(f"{name} must be a {_KINDS[kind]}, not {value!r}")
+        if not float(value) >= 0:
             raise ValueError(f"{name} must be 0 or more, not {value!r}")
+        if float(value) > _MOST:
+            raise ValueError(f"{name} is too large: {value!r}")
     if "level" in given:
         given |= _level(given["level"])
     return given
@@ -235,6 +249,8 @@ def _level(level: float) -> dict[str, int]:
     """Return the fields that ask for a level."""
     if level * 8 % 1 != 0:
         raise ValueError(f"level must be a whole number or one in steps of 1/8, not {level!r}")
+    if level >= 1 << 32:
+        raise ValueError(f"no model has a level {level!r}")
     whole, eighths = divmod(int(level * 8), 8)
     return {"level": whole, "level_eighths": eighths}
 

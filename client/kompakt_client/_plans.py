@@ -57,8 +57,8 @@ def single(
     settings: Settings, make: MakeOperation[R], source: Any, options: Mapping[str, Any]
 ) -> Plan[R]:
     """Send one item."""
-    operation, timeout = _configure(make, options)
-    flow = _flows.single(operation, settings.patience(timeout))
+    operation, patience = _configure(settings, make, options)
+    flow = _flows.single(operation, patience)
     return Plan(flow, [source], operation.prepare)
 
 
@@ -66,8 +66,8 @@ def batch(
     settings: Settings, make: MakeOperation[R], sources: Any, options: Mapping[str, Any]
 ) -> Plan[tuple[R | Failure, ...]]:
     """Send several items in requests."""
-    operation, timeout = _configure(make, options)
-    flow = _flows.batch(operation, settings.patience(timeout))
+    operation, patience = _configure(settings, make, options)
+    flow = _flows.batch(operation, patience)
     return Plan(flow, _several(sources), operation.prepare)
 
 
@@ -75,15 +75,13 @@ def many(
     settings: Settings, make: MakeOperation[R], sources: Any, options: Mapping[str, Any]
 ) -> Many[R]:
     """Send any number of items over streams."""
-    operation, timeout = _configure(make, options)
-    return Many(operation, settings.patience(timeout), _several(sources))
+    operation, patience = _configure(settings, make, options)
+    return Many(operation, patience, _several(sources))
 
 
 def evaluate(settings: Settings, sources: Any, options: Mapping[str, Any]) -> Many[ImageEvaluation]:
     """Measure images, over one stream, since the server pools over a stream."""
-    operation, timeout = _configure(_operations.evaluate, options)
-    patience = settings.patience(timeout or settings.evaluate_timeout)
-    return Many(operation, patience, _several(sources))
+    return many(settings, _operations.evaluate, sources, options)
 
 
 def models(settings: Settings, timeout: float | None) -> Plan[tuple[ModelInfo, ...]]:
@@ -146,7 +144,7 @@ def _change(
     """Change the models: it takes time, and is never tried twice, since it has effects."""
 
     def flow() -> Flow[T]:
-        patience = settings.patience(timeout or settings.evaluate_timeout)
+        patience = settings.patience(timeout or settings.long_timeout)
         response = yield from call(method, request, replace(patience, retry=_ONCE))
         return convert(response)
 
@@ -170,11 +168,14 @@ def wait_ready(settings: Settings, timeout: float | None) -> Plan[None]:
 
 
 def _configure(
-    make: MakeOperation[R], options: Mapping[str, Any]
-) -> tuple[Operation[R], float | None]:
+    settings: Settings, make: MakeOperation[R], options: Mapping[str, Any]
+) -> tuple[Operation[R], Patience]:
     rest = dict(options)
     timeout = rest.pop("timeout", None)
-    return make(**rest), timeout
+    operation = make(**rest)
+    if timeout is None and operation.is_slow:
+        timeout = settings.long_timeout
+    return operation, settings.patience(timeout)
 
 
 def _several(sources: Any) -> Any:

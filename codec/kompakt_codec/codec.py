@@ -116,12 +116,15 @@ class Codec:
 
     def _require_levels(self, levels: Levels) -> None:
         if not all(map(self.has_level, set(levels))):
-            raise ValueError(f"levels must be from {self.describe_levels()}")
+            raise ValueError(f"levels must be {self.describe_levels()}")
 
     def describe_levels(self) -> str:
-        """Its levels in words: "0 to 12", or "0 to 12 in steps of 1/8"."""
-        steps = f" in steps of 1/{LEVEL_STEPS}" if self.has_between else ""
-        return f"0 to {self.levels - 1}{steps}"
+        """Its levels in words: "a whole number from 0 to 12", "from 0 to 12 in steps of 1/8"."""
+        if self.levels == 1:
+            return "0, the only one,"
+        if self.has_between:
+            return f"from 0 to {self.levels - 1} in steps of 1/{LEVEL_STEPS}"
+        return f"a whole number from 0 to {self.levels - 1}"
 
     def compress(
         self,
@@ -292,7 +295,7 @@ class Codec:
             return InvalidStreamError("a shape where none is needed")
         if frame.level is not None and not self.has_level(frame.level):
             return UnsupportedVersionError(
-                f"rate level {frame.level:g}, but {self.header.name} has levels "
+                f"rate level {frame.level:g}; that of {self.header.name} must be "
                 + self.describe_levels()
             )
         return None

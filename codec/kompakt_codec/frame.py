@@ -83,7 +83,10 @@ class Frame:
         """
         checked = decoded if self.level is not None else _checked(self.mode, self.payload, decoded)
         if _check(self.profile, fingerprint, self.opening, checked) != self.check:
-            raise CorruptStreamError("the check does not match: the stream was cut or changed")
+            message = "the check does not match: the stream was cut or changed"
+            if self.profile is Profile.EMBEDDED:
+                message += ", or another model made it"
+            raise CorruptStreamError(message)
 
 
 def pack_frame(
@@ -152,6 +155,8 @@ def parse_frame(data: bytes, profile: Profile) -> Frame:
     if body > end:
         raise InvalidStreamError(f"{len(data)} bytes are too few for a {profile.value} frame")
     head = data[start]
+    if head >> 5 != VERSION and not in_file and data.startswith(MAGIC):
+        raise InvalidStreamError("an embedded stream was announced, but this is a file's")
     if head >> 5 != VERSION:
         raise UnsupportedVersionError(f"frame version {head >> 5} is not supported, only {VERSION}")
     size, position = _read_size(data, body, end) if head & _HAS_SHAPE else (None, body)

@@ -79,6 +79,7 @@ class Evaluator:
         measurement = _measurement(
             plan.loaded.reference(model),
             pixels,
+            setting="" if plan.level is None else f"level={plan.level:g}",
             size_bytes=len(coded.stream),
             distortion=mse(pixels, coded.decoded),
             similarity=ssim(pixels, coded.decoded),

@@ -124,7 +124,9 @@ def read_level(options: pb.CompressOptions | pb.EvaluateOptions) -> float | None
     if not eighths:
         return level
     if level is None or eighths >= LEVEL_STEPS:
-        message = f"options.level_eighths is from 0 to {LEVEL_STEPS - 1}, beside options.level"
+        message = f"options.level_eighths is from 0 to {LEVEL_STEPS - 1}, not {eighths}"
+        if level is None:
+            message = "options.level_eighths needs options.level beside it"
         raise ServiceError("INVALID_FIELD", message, field="options.level_eighths")
     return level + eighths / LEVEL_STEPS
 

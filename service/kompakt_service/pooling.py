@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kompakt.v1 import compression_pb2 as pb
+from kompakt_codec.baselines import BASELINES
 from kompakt_codec.metrics import psnr_db
 
 
@@ -21,6 +22,7 @@ class _Sum:
     encode_seconds: float = 0.0
     decode_seconds: float = 0.0
     num_images: int = 0
+    setting: str = ""
 
 
 @dataclass(slots=True)
@@ -44,6 +46,8 @@ class Pool:
             total.encode_seconds += one.encode_seconds
             total.decode_seconds += one.decode_seconds
             total.num_images += 1
+            if one.codec not in BASELINES:  # a model's is the same for all images
+                total.setting = one.setting
 
     def measurements(self) -> list[pb.Measurement]:
         """One for each codec and reference model, in the order of their first image."""
@@ -55,6 +59,7 @@ def _pooled(codec: str, reference_model: str, total: _Sum) -> pb.Measurement:
     pooled = pb.Measurement(
         codec=codec,
         reference_model=reference_model,
+        setting=total.setting,
         size_bytes=total.size_bytes,
         bits_per_pixel=8 * total.size_bytes / total.pixels,
         mse=pooled_mse,

@@ -169,7 +169,7 @@ def _evaluate_plan(options: pb.EvaluateOptions, models: Models) -> Plan:
     asked = named or list(models)
     without = [model.name for model in asked if not has_level(model, level)]
     if without and (named or len(without) == len(asked)):
-        message = f"options.level: {level:g} is no rate level of {', '.join(without)}"
+        message = f"options.level {level:g} is no rate level of {', '.join(without)}"
         raise ServiceError("INVALID_FIELD", message, field="options.level")
     return Plan(
         loaded=models,

@@ -8,6 +8,7 @@ from PIL import Image
 
 from kompakt.v1 import compression_pb2 as pb
 from kompakt_client import (
+    Client,
     Compressed,
     Failure,
     InvalidImageError,
@@ -19,6 +20,8 @@ from kompakt_client import (
     UnavailableError,
     UnknownModelError,
     WrongSizeError,
+    _operations,
+    _plans,
 )
 from tests.client.conftest import pixels
 from tests.client.fake_codec import FINGERPRINT, HEADER
@@ -132,7 +135,9 @@ def test_an_unreachable_quality_is_an_items_own(client):
         ({"fallback": "no"}, "fallback must be one of best, thorough, never, not 'no'"),
         ({"level": -1}, "level must be 0 or more, not -1"),
         ({"level": 1.1}, "level must be a whole number or one in steps of 1/8, not 1.1"),
-        ({"level": float("inf")}, "level must be a whole number or one in steps of 1/8, not inf"),
+        ({"level": float("inf")}, "level is too large: inf"),
+        ({"level": 1e12}, r"no model has a level 1000000000000\.0"),
+        ({"max_bytes": 1 << 64}, "max_bytes is too large: 18446744073709551616"),
         ({"min_psnr_db": float("nan")}, "min_psnr_db must be 0 or more, not nan"),
         (
             {"max_mse": 0.1, "max_bytes": 9, "lossless": True},
@@ -142,6 +147,19 @@ def test_an_unreachable_quality_is_an_items_own(client):
 )
 def test_wrong_options_are_refused(client, image, options, message):
     with pytest.raises(ValueError, match=message):
+        client.compress(image, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"level": "9.5"}, "level must be a number, not '9.5'"),
+        ({"level": True}, "level must be a number, not True"),
+        ({"max_bytes": 3000.0}, r"max_bytes must be a whole number, not 3000\.0"),
+    ],
+)
+def test_options_of_another_type_are_refused(client, image, options, message):
+    with pytest.raises(TypeError, match=message):
         client.compress(image, **options)
 
 
@@ -395,3 +413,21 @@ def test_a_closed_client_says_so(client, image):
 
     with pytest.raises(RuntimeError, match="the client is closed"):
         client.compress(image)
+
+
+@pytest.mark.parametrize(
+    ("options", "slow"),
+    [
+        ({}, False),
+        ({"level": 1.5}, False),
+        ({"max_bytes": 10_000}, True),
+        ({"lossless": True}, True),
+        ({"fallback": "thorough"}, True),
+        ({"lossless": True, "timeout": 7}, False),
+    ],
+)
+def test_qualities_that_are_searched_for_have_ten_times_as_long(image, options, slow):
+    with Client("localhost:1", timeout=2.0) as client:
+        run = _plans.many(client._settings, _operations.compress, [image], options)
+
+    assert run.patience.timeout == options.get("timeout", 20 if slow else 2)

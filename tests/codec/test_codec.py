@@ -133,7 +133,7 @@ def test_a_level_that_the_model_lacks_is_refused(level_checkpoint, digits):
     codec = Codec.load(level_checkpoint)
     symbols = codec.analyse(digits[:1], [0])[0]
     stream = pack_frame(b"", symbols, codec.fingerprint, profile=Profile.FILE, mode=codec.levels)
-    with pytest.raises(UnsupportedVersionError, match="has levels 0 to 4"):
+    with pytest.raises(UnsupportedVersionError, match="must be a whole number from 0 to 4"):
         codec.decompress([stream])
 
 

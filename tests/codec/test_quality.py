@@ -66,6 +66,7 @@ def test_a_psnr_is_a_bound_on_mse_that_does_not_let_less_pass(db):
         ({"min_psnr_db": math.nan}, "min_psnr_db must be a finite number from 0, not nan"),
         ({"min_psnr_db": math.inf}, "min_psnr_db must be a finite number from 0, not inf"),
         ({"max_mse": -0.1}, r"max_mse must be a finite number from 0, not -0\.1"),
+        ({"max_mse": 65.0}, "max_mse is on a scale from 0 to 1, not 65"),
         ({"level": 1, "lossless": True}, "only one quality .* level and lossless"),
         ({"max_mse": 0.0, "max_bytes": 0}, "only one quality .* max_mse and max_bytes"),
     ],
@@ -76,7 +77,7 @@ def test_demands_that_make_no_sense_are_refused(values, message):
 
 
 def test_a_level_that_the_model_lacks_is_refused(codec, images):
-    with pytest.raises(ValueError, match="level must be from 0 to 4"):
+    with pytest.raises(ValueError, match="level must be a whole number from 0 to 4"):
         compress_with(codec, images[:1], Demand(level=5))
 
 

@@ -73,11 +73,14 @@ def test_levels_between_two_are_asked_for_and_told(compression, client, codec, i
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"level": 1, "level_eighths": 8}, "level_eighths is from 0 to 7, beside options.level"),
-        ({"level_eighths": 1}, "level_eighths is from 0 to 7, beside options.level"),
-        ({"max_mse": 0.1, "level_eighths": 1}, "level_eighths is from 0 to 7, beside"),
-        ({"level": 2, "level_eighths": 1}, "level must be from 0 to 2 in steps of 1/8 for this"),
-        ({"model": "tiny-vae", "level_eighths": 4, "level": 0}, "from 0 to 0 for this model"),
+        ({"level": 1, "level_eighths": 8}, "level_eighths is from 0 to 7, not 8"),
+        ({"level_eighths": 1}, "level_eighths needs options.level beside it"),
+        ({"max_mse": 0.1, "level_eighths": 1}, "level_eighths needs options.level beside it"),
+        ({"level": 2, "level_eighths": 1}, "level must be from 0 to 2 in steps of 1/8 for any-rgb"),
+        (
+            {"model": "tiny-vae", "level_eighths": 4, "level": 0},
+            "level must be 0, the only one, for tiny-vae, not 0.5",
+        ),
     ],
 )
 def test_other_eighths_are_refused(compression, images, options, message):

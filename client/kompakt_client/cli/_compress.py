@@ -51,6 +51,8 @@ class _Totals:
     """The classical codecs that took images over."""
     fitted: str = ""
     """How the last image was fitted."""
+    level: float | None = None
+    """The last image's."""
 
     def add(self, one: Compressed) -> None:
         """Count an image in."""
@@ -61,6 +63,7 @@ class _Totals:
         self.num_measured += one.mse is not None
         if one.psnr_db is not None:
             self.least_psnr_db = min(self.least_psnr_db, one.psnr_db)
+        self.level = one.level
         if one.codec != one.model:
             self.codecs[one.codec] += 1
         self.fitted = f", fitted to {one.height}x{one.width}x{one.channels}" if one.fitted else ""
@@ -71,6 +74,8 @@ class _Totals:
         rate = f"{8 * self.num_bytes / self.num_pixels:.3f} bits per pixel{self._distortion()}"
         if len(jobs) == 1:
             codec = "".join(f", as {codec}" for codec in self.codecs)
+            if self.level and self.num_measured:
+                codec = f", level {self.level:g}"
             return f"{jobs[0].target}: {self.num_bytes} bytes{metadata}, {rate}{codec}{self.fitted}"
         codecs = "".join(f", {count} as {codec}" for codec, count in sorted(self.codecs.items()))
         return (
@@ -114,6 +119,7 @@ def run(args: argparse.Namespace) -> int:
                 lossless=args.lossless,
                 fallback=args.fallback,
                 keep_metadata=args.keep_metadata,
+                timeout=args.timeout,
             )
 
         run = Run(jobs, _FIELDS, totals.add, print_row)

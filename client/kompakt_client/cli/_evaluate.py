@@ -160,9 +160,10 @@ def _print_tables(images: Sequence[Row], pooled: Sequence[Row], report: _Report)
 
 def _cells(row: Row) -> tuple[str, ...]:
     reference = f" (as good as {row['reference_model']})" if row["reference_model"] else ""
+    setting = f" {row['setting']}" if row["setting"] else ""
     per_image = 1000 / max(row["num_images"], 1)
     return (
-        f"{row['codec']}{reference}",
+        f"{row['codec']}{setting}{reference}",
         str(row["num_images"]),
         f"{row['bytes_per_image']:.1f}",
         f"{row['bits_per_pixel']:.3f}",

@@ -41,6 +41,7 @@ def _csv_row(model: ModelInfo) -> dict[str, Any]:
     for name in _NESTED:
         row |= {f"{name}_{part}": value for part, value in (row.pop(name) or {}).items()}
     row["accepted_sizes"] = " ".join(map(_size, model.accepted_sizes))
+    row["labels"] = " ".join(model.labels)
     row["curve"] = " ".join(map(_point, model.curve))
     row["latent_shape"] = "x".join(map(str, model.latent_shape))
     return row
@@ -66,7 +67,7 @@ def _print_table(models: Sequence[ModelInfo]) -> None:
             ", ".join(map(_size, model.accepted_sizes)),
             model.training.dataset if model.training else "",
             str(model.channels),
-            str(model.levels),
+            f"{model.levels}, by eighths" if model.has_eighths else str(model.levels),
             *_rates(model),
         )
     print_table(table)

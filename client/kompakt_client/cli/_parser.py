@@ -92,7 +92,7 @@ def _add_compress(commands: Any, name: str) -> None:
     )
     _add_quality(parser)
     _add_connections(parser)
-    _add_common(parser)
+    _add_common(parser, default="30, or 300 with --thorough or a quality other than --level")
 
 
 def _add_decompress(commands: Any, name: str) -> None:
@@ -249,7 +249,8 @@ def _add_quality(parser: argparse.ArgumentParser) -> None:
         "--level",
         metavar="N",
         type=level,
-        help="a rate level of the model; 0 is the coarsest; some have levels between, as 9.5",
+        help="a rate level of the model; 0 is the coarsest; some have levels between, as 9.5 (of a "
+        "model conditioned on labels: 0, or 1 and up for its labels)",
     )
     one.add_argument(
         "--label", metavar="NAME", help="the images' label, for a model conditioned on labels"
@@ -274,7 +275,7 @@ def _add_quality(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(fallback="best")
 
 
-def _add_common(parser: argparse.ArgumentParser, *, default: int = 30) -> None:
+def _add_common(parser: argparse.ArgumentParser, *, default: int | str = 30) -> None:
     parser.add_argument("--target", metavar="HOST:PORT", help="the server's address")
     parser.add_argument(
         "--timeout", metavar="SECONDS", type=seconds, help=f"for one answer; default: {default}"

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 from collections.abc import Callable
 
+_MOST = 1 << 63
 _MOST_LEVELS = 1000
 """More than any model can have."""
 
@@ -30,13 +31,17 @@ def whole(text: str) -> int:
     """Read a whole number from 0."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"must be a whole number from 0, not {text!r}")
+    if int(text) > _MOST:
+        raise argparse.ArgumentTypeError(f"is too large: {text}")
     return int(text)
 
 
 def level(text: str) -> float:
     """Read a number from 0 in steps of 1/8."""
     value = quality(text)
-    if value * 8 % 1 or value > _MOST_LEVELS:
+    if value > _MOST_LEVELS:
+        raise argparse.ArgumentTypeError(f"no model has so many levels: {text}")
+    if value * 8 % 1:
         raise argparse.ArgumentTypeError(f"must be whole or in steps of 1/8, not {text!r}")
     return value
 

@@ -81,6 +81,8 @@ class Demand:
         for name, value in given.items():
             if not 0 <= value < math.inf:
                 raise ValueError(f"{name} must be a finite number from 0, not {value}")
+        if self.max_mse is not None and self.max_mse > 1:
+            raise ValueError(f"max_mse is on a scale from 0 to 1, not {self.max_mse:g}")
 
     @property
     def mse_bound(self) -> float | None:
@@ -102,8 +104,8 @@ class Demand:
     def check_level(self, codec: Codec) -> None:
         """Raise ValueError if a model lacks the level that is demanded."""
         if self.level is not None and not codec.has_level(self.level):
-            levels = codec.describe_levels()
-            raise ValueError(f"level must be from {levels} for this model, not {self.level:g}")
+            name, levels = codec.header.name, codec.describe_levels()
+            raise ValueError(f"level must be {levels} for {name}, not {self.level:g}")
 
     def __str__(self) -> str:
         if self.min_psnr_db is not None:

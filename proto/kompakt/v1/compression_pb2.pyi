@@ -1021,7 +1021,9 @@ class Measurement(_message.Message):
     reference_model: _builtins.str
     """For a baseline at equal quality: the model whose MSE it had to reach."""
     setting: _builtins.str
-    """The baseline's setting, such as "quality=35"; empty when pooled."""
+    """The baseline's setting, such as "quality=35"; empty when pooled. Of a model the
+    level that was asked for, such as "level=9.5".
+    """
     size_bytes: _builtins.int
     """Bytes of the stream or file, all framing included; pooled: the sum."""
     bits_per_pixel: _builtins.float
