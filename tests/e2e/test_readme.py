@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from sklearn.datasets import load_sample_images
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
@@ -20,6 +21,7 @@ def blocks(language: str) -> list[str]:
 @pytest.fixture
 def here(tmp_path, digits) -> Path:
     Image.fromarray(digits[0, ..., 0]).save(tmp_path / "digit.png")
+    Image.fromarray(load_sample_images().images[1][:96, 250:378]).save(tmp_path / "cat.jpg")
     (tmp_path / "digits").mkdir()
     for i, digit in enumerate(digits[:2]):
         Image.fromarray(digit[..., 0]).save(tmp_path / "digits" / f"{i}.png")
@@ -60,7 +62,7 @@ def test_the_commands(here, bin_directory, target):
     commands = re.findall(
         r"^    (kompakt (?:models|compress|decompress|evaluate).*)$", README, re.MULTILINE
     )
-    assert len(commands) == 8
+    assert len(commands) == 9
     for command in commands:
         run(shlex.split(command, comments=True), here, bin_directory, target)
     assert (here / "back.png").exists()
