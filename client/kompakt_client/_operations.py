@@ -28,6 +28,7 @@ R_co = TypeVar("R_co", covariant=True)
 _MIB = 1 << 20
 _KINDS = {Real: "number", Integral: "whole number"}
 _MOST = 1 << 63
+"""Of any quality: fields of the contract hold no more."""
 
 PROFILES: dict[Profile, pb.FrameProfile.ValueType] = {
     "file": pb.FRAME_PROFILE_FILE,

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable
 
 _MOST = 1 << 63
+"""Of whole numbers: fields of the contract hold no more."""
 _MOST_LEVELS = 1000
 """More than any model can have."""
 

@@ -18,8 +18,6 @@ from kompakt_codec.quality._search import Floats, Integers, LevelSearch
 
 _PHOTO = 1 << 16
 """Pixels from which on bytes and MSE follow levels so well that a search is not thorough."""
-_STEP = 0.35
-"""By how much a level's logarithms of bytes and of MSE differ from the next one's, roughly."""
 _LEAST = 1e-12
 """Stands for nothing, which has no logarithm."""
 
@@ -102,9 +100,8 @@ class ModelTrials:
         images = np.array(
             [i for i, t in enumerate(whole) if t and t.meets and 0 <= below[i] < last], np.int64
         )
-        ends = [
-            [self._miss(i, level, finest) for level in (below[i], below[i] + 1)] for i in images
-        ]
+        # One of the ends may not have been tried: then the guide only says less.
+        ends = [[self._misses.get((i, below[i] + end), 0.0) for end in (0, 1)] for i in images]
         parts = np.arange(1, LEVEL_STEPS) / LEVEL_STEPS
         first, last_miss = np.array(ends).reshape(-1, 2).T[:, :, None]
         guide = first + (last_miss - first) * parts
@@ -148,16 +145,6 @@ class ModelTrials:
         most = 8 * (self._demand.max_bytes or 0)
         return np.array(
             [[_log_ratio(rate * math.prod(size), most) for rate in rates] for size in self._sizes]
-        )
-
-    def _miss(self, image: int, level: int, finest: bool) -> float:
-        """What a trial found, or one of the level beside it lets expect."""
-        if (image, level) in self._misses:
-            return self._misses[image, level]
-        sign = 1 if finest else -1
-        beside = {step: self._misses.get((image, level + step)) for step in (-1, 1)}
-        return next(
-            (miss - step * sign * _STEP for step, miss in beside.items() if miss is not None), 0.0
         )
 
     def _run(

@@ -596,7 +596,7 @@ class CompressResult(_message.Message):
     """10 log10(1 / mse) in dB. Set with mse, unless mse is 0."""
     codec: _builtins.str
     """What made the payload: the model's name, or the classical codec's: "raw",
-    "deflate", "png", "webp-lossless" or "webp".
+    "deflate", "png", "webp-lossless", "webp" or "avif".
     """
     level: _builtins.int
     """The model's rate level that was used. Not set if codec is a classical one."""
