@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 from kompakt.v1 import compression_pb2_grpc as pb_grpc
+from kompakt_client import Client
 from kompakt_service.server import Server
 from kompakt_service.settings import load_settings
 
@@ -56,6 +57,12 @@ def channel(server: Server) -> Iterator[grpc.Channel]:
 @pytest.fixture(scope="module")
 def compression(channel: grpc.Channel) -> pb_grpc.CompressionServiceStub:
     return pb_grpc.CompressionServiceStub(channel)
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Iterator[Client]:
+    with Client(f"127.0.0.1:{server.port}") as client:
+        yield client
 
 
 @pytest.fixture(scope="module")

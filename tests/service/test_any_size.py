@@ -53,12 +53,6 @@ def server(directory):
 
 
 @pytest.fixture(scope="module")
-def client(server):
-    with Client(f"127.0.0.1:{server.port}") as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
 def codec(directory):
     return Codec.load(directory / "any-rgb.safetensors")
 

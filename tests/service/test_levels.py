@@ -7,7 +7,7 @@ import pytest
 from sklearn.datasets import load_sample_images
 
 from kompakt.v1 import compression_pb2 as pb
-from kompakt_client import Client, InvalidRequestError
+from kompakt_client import InvalidRequestError
 from kompakt_codec.codec import Codec
 from kompakt_codec.metrics import mse
 from kompakt_codec.models import ImageSpec
@@ -33,12 +33,6 @@ def server(directory):
     server = start_server(directory, default_model="any-rgb")
     yield server
     server.stop(grace_seconds=0)
-
-
-@pytest.fixture(scope="module")
-def client(server):
-    with Client(f"127.0.0.1:{server.port}") as client:
-        yield client
 
 
 @pytest.fixture(scope="module")
