@@ -31,7 +31,7 @@ demo: setup  ## Serve the default checkpoints, compress real digits, compare, dr
 	$(BIN)/python examples/demo.py --out demo-out
 
 test: setup lint types  ## Run the whole suite: lint, types, tests
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-full: setup  ## Hold every promise on all test digits, in about half an hour
 	$(BIN)/pytest -s -m full tests/full
