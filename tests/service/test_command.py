@@ -82,26 +82,37 @@ def test_a_second_signal_cuts_the_waiting_short(checkpoints):
 
 
 @pytest.mark.parametrize(
-    ("flags", "environment", "status", "message"),
+    ("flags", "status", "message"),
     [
-        (["--port", "99999"], {}, 2, "port (--port, KOMPAKT_PORT): Input should be less than"),
-        ([], {"KOMPAKT_MAX_IMAGES": "many"}, 2, "max_images (--max-images, KOMPAKT_MAX_IMAGES)"),
-        (["--device", "tpu"], {}, 2, "device (--device, KOMPAKT_DEVICE): must be auto, cpu"),
-        (["--device", "cuda:99"], {}, 2, "no such GPU"),
-        (["--models", "/nowhere"], {}, 2, "/nowhere is not a directory"),
-        (["--config", "/nowhere.toml"], {}, 2, "/nowhere.toml does not exist"),
-        (["--default-model", "nope"], {}, 1, "'nope' is not among"),
+        (["--port", "99999"], 2, "port (--port, KOMPAKT_PORT): Input should be less than"),
+        (["--default-model", "nope"], 1, "'nope' is not among"),
     ],
 )
-def test_a_wrong_setting_is_one_line_that_names_it(
-    checkpoints, flags, environment, status, message
-):
-    process = start_process(checkpoints, *flags, **environment)
+def test_a_wrong_setting_ends_the_command_with_one_line(checkpoints, flags, status, message):
+    process = start_process(checkpoints, *flags)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == status
     lines = [line for line in stderr.splitlines() if "model loaded" not in line]
     assert len(lines) == 1
     assert message in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "message"),
+    [
+        ({}, {"KOMPAKT_MAX_IMAGES": "many"}, "max_images (--max-images, KOMPAKT_MAX_IMAGES)"),
+        ({"device": "tpu"}, {}, "device (--device, KOMPAKT_DEVICE): must be auto, cpu"),
+        ({"device": "cuda:99"}, {}, "no such GPU"),
+        ({"models": "/nowhere"}, {}, "/nowhere is not a directory"),
+    ],
+)
+def test_a_wrong_setting_is_named(monkeypatch, flags, environment, message):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as excinfo:
+        load_settings(flags)
+    assert message in str(excinfo.value)
+    assert "\n" not in str(excinfo.value)
 
 
 def test_settings_come_from_flags_over_environment_over_file(tmp_path, checkpoints, monkeypatch):
@@ -111,6 +122,11 @@ def test_settings_come_from_flags_over_environment_over_file(tmp_path, checkpoin
     monkeypatch.setenv("KOMPAKT_MAX_IMAGES", "30")
     settings = load_settings({"max_images": "300", "models": checkpoints}, file)
     assert (settings.port, settings.metrics_port, settings.max_images) == (1, 20, 300)
+
+
+def test_a_missing_file_is_said():
+    with pytest.raises(SettingsError, match=r"/nowhere\.toml does not exist"):
+        load_settings({}, Path("/nowhere.toml"))
 
 
 @pytest.mark.parametrize(
