@@ -78,13 +78,27 @@ class HyperEntropy:
         """The integers of a trained prior, with the tables of its side information."""
         layers = {}
         for name, layer in prior.integer_layers(WEIGHT_BITS).items():
-            scale = 1 << (WEIGHT_BITS if sees_symbols(name) else SUM_BITS)
             layers[name] = IntegerConv(
                 weight=layer.weight,
-                shifts=np.rint(layer.shifts * scale).astype(np.int64),
+                shifts=np.rint(layer.shifts * _unit(name)).astype(np.int64),
                 largest_input=largest_input(name),
             )
         return cls(layers=layers, side=side, lookup=Lookup.make())
+
+    def restore(self, prior: "HyperPrior") -> None:
+        """Make a prior the one that this was frozen from, to train it further.
+
+        The side information's part is only near to that: of its tables it gets mean and deviation.
+        Raises ValueError if it is of other sizes.
+        """
+        from kompakt_codec.models import IntegerLayer  # which imports this module's neighbours
+
+        layers = {
+            name: IntegerLayer(weight=layer.weight, shifts=layer.shifts / _unit(name))
+            for name, layer in self.layers.items()
+        }
+        prior.take_integers(layers, WEIGHT_BITS)
+        prior.side.take_moments(*map(torch.from_numpy, self.side.moments()))
 
     @cached_property
     def fingerprint(self) -> bytes:
@@ -244,6 +258,11 @@ class HyperEntropy:
             sigmoid=tensor_array(tensors, "sigmoid", torch.int32),
         )
         return cls(layers=layers, side=side, lookup=lookup)
+
+
+def _unit(name: str) -> int:
+    """A one of a layer's sums and shifts."""
+    return 1 << (WEIGHT_BITS if sees_symbols(name) else SUM_BITS)
 
 
 def max_payload(shape: LatentShape, side: LatentShape) -> int:

@@ -83,6 +83,17 @@ class TableEntropy:
             digest.update(tables.fingerprint)
         return digest.digest()
 
+    def moments(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Mean and standard deviation of the symbols, each (levels, C)."""
+        made = np.empty((2, self.levels, self.channels), np.float32)
+        for level, tables in enumerate(self.tables):
+            for channel, frequencies in enumerate(tables.frequencies):
+                symbols = tables.minimums[channel] + np.arange(len(frequencies))
+                mean = np.average(symbols, weights=frequencies)
+                variance = np.average((symbols - mean) ** 2, weights=frequencies)
+                made[:, level, channel] = mean, np.sqrt(variance)
+        return made[0], made[1]
+
     def clip(self, latents: npt.NDArray[np.float32], levels: Levels) -> Symbols:
         """Round latents (N, C, h, w) to the nearest symbols that each image's tables hold."""
         low, high = (ends[np.asarray(levels, np.int64)] for ends in self._ends)

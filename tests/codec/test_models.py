@@ -8,6 +8,7 @@ from kompakt_codec.models import (
     RateModel,
     build_model,
     crop,
+    distortion_weight,
     distortion_weights,
 )
 
@@ -84,3 +85,21 @@ def test_weights_of_the_distortion_rise_in_even_ratios():
     assert len(weights) == 13
     assert torch.allclose(weights[1:] / weights[:-1], weights[1] / weights[0])
     assert distortion_weights(1).numel() == 1
+    between = distortion_weight(13, torch.tensor([0.0, 3.5, 12.0]))
+    torch.testing.assert_close(between[[0, 2]], weights[[0, 12]])
+    torch.testing.assert_close(between[1], (weights[3] * weights[4]).sqrt())
+
+
+def test_a_level_between_two_has_the_mean_of_their_shifts():
+    torch.manual_seed(0)
+    spec = ImageSpec(height=16, width=16, channels=1)
+    prior = build_model("hyperprior", spec, {"width": 4, "latents": 16, "levels": 3}).prior.eval()
+    y = torch.randint(-3, 4, (2, 16, 4, 4)).float()
+    whole = torch.tensor([0, 2])
+    torch.testing.assert_close(prior.bits(y, y, whole.float()), prior.bits(y, y, whole))
+
+    layer = prior.h_s[1]
+    layer.shifts.data[:] = torch.randn_like(layer.shifts)
+    x = torch.randn(1, 96, 4, 4)
+    below, between, above = (layer(x, torch.tensor([level])) for level in (1.0, 1.25, 2.0))
+    torch.testing.assert_close(between, 0.75 * below + 0.25 * above)

@@ -134,6 +134,9 @@ def test_a_run_that_started_from_another_is_recorded_and_resumes(tmp_path, capsy
     assert training.details["init"] == weights_hash(state)
     assert run("--out", "second", "--init", "first") == 0
     assert "is finished" in capsys.readouterr().out
+    assert run("--out", "third", "--init", str(first)) == 0
+    training = Checkpoint.load(tmp_path / "third/mine-ae.safetensors").header.training
+    assert training.command.endswith(" --init mine-ae.safetensors")
     assert run("--out", "first", "--init", "second") == 1
     assert "first holds a run with another --init" in capsys.readouterr().err
 

@@ -88,3 +88,22 @@ def test_the_rates_weight_rises_and_all_of_it_counts_in_evaluation():
     assert totals[0] < totals[1]
     network.eval()
     assert LOSSES["context"](network, x, 0.0).total == LOSSES["context"](network, x, 1.0).total
+
+
+@pytest.mark.parametrize("model", ["context", "factorized", "hyperprior"])
+def test_levels_between_two_are_trained_where_there_are_some(model, monkeypatch):
+    torch.manual_seed(0)
+    network = build_model(model, ImageSpec(height=8, width=8, channels=1), TINY[model])
+    seen = []
+    forward = network.forward
+    monkeypatch.setattr(
+        network, "forward", lambda x, level, **kw: seen.append(level) or forward(x, level, **kw)
+    )
+
+    LOSSES[model](network, torch.rand(400, 1, 8, 8), 0.5, None)
+    LOSSES[model](network.eval(), torch.rand(6, 1, 8, 8), 1.0, None)
+
+    training, evaluation = (set(levels.tolist()) for levels in seen)
+    eighths = {k / 8 for k in range(17)}
+    assert training == (eighths if model == "hyperprior" else {0, 1, 2})
+    assert evaluation == {0, 1, 2}

@@ -28,7 +28,8 @@ from kompakt_training.settings import (
     default_name,
     mirrored_by_default,
 )
-from kompakt_training.state import STATE_FILE, load_state, weights_hash
+from kompakt_training.starting import load_start, recorded_name
+from kompakt_training.state import weights_hash
 from kompakt_training.terminal import Parser, run_command
 from kompakt_training.tiles import MAX_SIDE, MIN_SIDE
 
@@ -96,8 +97,9 @@ def _parser() -> Parser:
     add(
         "--init",
         type=Path,
-        metavar="RUN_DIR",
-        help="start from the best weights of another run, of the same architecture and sizes",
+        metavar="RUN_DIR|FILE",
+        help="start from the best weights of another run, or from a checkpoint's, of the same "
+        "architecture and sizes",
     )
     recipe = parser.add_argument_group("recipe (default: the model's own)")
     recipe.add_argument("--epochs", type=int, metavar="N")
@@ -174,7 +176,7 @@ def _run(parser: Parser, args: argparse.Namespace, images: ImageSet) -> Run:
         args.classes = len(images.labels.names)
     if args.mirror is None:
         args.mirror = mirrored_by_default(images.crop)
-    init = None if args.init is None else load_state(args.init / STATE_FILE)
+    init = None if args.init is None else load_start(args.init)
     settings = _settings(parser, args, args.model or default_model(images.spec))
     if init is not None:
         settings = replace(settings, init=weights_hash(init))
@@ -191,7 +193,7 @@ def _run(parser: Parser, args: argparse.Namespace, images: ImageSet) -> Run:
             crop=images.crop,
             memory_gib=args.image_memory,
             licence=args.licence,
-            init=args.init and args.init.resolve().name,
+            init=args.init and recorded_name(args.init),
         ),
         init=init,
     )

@@ -7,17 +7,20 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from kompakt_codec.frame import LEVEL_STEPS
 from kompakt_codec.models import (
     Autoencoder,
     ConditionalVAE,
     RateModel,
     VariationalAutoencoder,
-    distortion_weights,
+    distortion_weight,
 )
 
 _HIDDEN_LABELS = 0.2
 _ANALYSIS_ENDS = 0.85
 """The part of a training after which the analysis transform is left as it is."""
+_WHOLE_LEVELS = 0.5
+"""Of the levels drawn in training, where there are others between them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,16 +87,26 @@ def rate_distortion_loss(
     """
     del labels
     if model.training:
-        level = torch.randint(model.levels, (len(x),), device=x.device)
+        level = _drawn_levels(model, len(x), x.device)
     else:
         level = torch.arange(len(x), device=x.device) % model.levels
     x_hat, bits = model(x, level, fixed_analysis=progress >= _ANALYSIS_ENDS)
     error = (x_hat.float() - x).square().flatten(1).sum(1)
-    weight = distortion_weights(model.levels).to(x.device)[level]
+    weight = distortion_weight(model.levels, level)
     warm_up = 0.05 + 0.95 * min(1.0, progress / model.rate_warm_up) if model.training else 1.0
     total = (warm_up * bits + weight * error) / weight.sqrt()
     parts = {"bits": bits.mean(), "mse": error.mean() / x[0].numel()}
     return Loss(total=total.mean(), parts=parts)
+
+
+def _drawn_levels(model: RateModel, count: int, device: torch.device) -> torch.Tensor:
+    """Levels (count,) at random; half of them eighths of one, if there are levels between two."""
+    level = torch.randint(model.levels, (count,), device=device)
+    if not model.has_between:
+        return level
+    steps = torch.randint(LEVEL_STEPS * (model.levels - 1) + 1, (count,), device=device)
+    is_whole = torch.rand(count, device=device) < _WHOLE_LEVELS
+    return torch.where(is_whole, level.float(), steps / LEVEL_STEPS)
 
 
 LOSSES: dict[str, Callable[[Any, torch.Tensor, float, torch.Tensor | None], Loss]] = {

@@ -134,7 +134,7 @@ def command_line(
 ) -> str:
     """The command that makes the checkpoint again, defaults and machine's paths left out.
 
-    ``init`` is the name of the run whose weights it started from.
+    ``init`` is what it started from, as ``recorded_name`` tells it.
     """
     words = ["kompakt", "train", "--model", settings.model, "--dataset", dataset]
     if crop is not None:
@@ -156,5 +156,5 @@ def command_line(
     if licence is not None:
         words += ["--licence", licence]
     if init is not None:
-        words += ["--init", f"runs/{init}"]
+        words += ["--init", init]
     return shlex.join(words)

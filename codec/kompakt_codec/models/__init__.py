@@ -18,10 +18,11 @@ from kompakt_codec.models._base import (
     SizeRange,
     TransformModel,
     crop,
+    distortion_weight,
     distortion_weights,
 )
 from kompakt_codec.models._gdn import GdnConfig
-from kompakt_codec.models._hyper import HyperPrior
+from kompakt_codec.models._hyper import HyperPrior, IntegerLayer
 from kompakt_codec.models._masked import MaskedPrior
 from kompakt_codec.models.ae import AEConfig, Autoencoder
 from kompakt_codec.models.context import ContextConfig, ContextModel
@@ -64,6 +65,7 @@ __all__ = [
     "HyperpriorConfig",
     "HyperpriorModel",
     "ImageSpec",
+    "IntegerLayer",
     "MaskedPrior",
     "Prior",
     "RateModel",
@@ -75,6 +77,7 @@ __all__ = [
     "VariationalAutoencoder",
     "build_model",
     "crop",
+    "distortion_weight",
     "distortion_weights",
 ]
 

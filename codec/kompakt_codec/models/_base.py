@@ -146,12 +146,20 @@ class RateOutput(NamedTuple):
     bits: torch.Tensor
 
 
-def distortion_weights(levels: int) -> torch.Tensor:
-    """Lambda of each rate level, bits per unit of squared error, in even ratios, float32."""
+def distortion_weight(levels: int, level: torch.Tensor) -> torch.Tensor:
+    """Lambda of rate levels, whole or between two, of so many: bits per unit of squared error.
+
+    In even ratios from the first to the last, float32 of level's shape.
+    """
     if levels == 1:
-        return torch.tensor([_ONE_WEIGHT])
+        return torch.full(level.shape, _ONE_WEIGHT, device=level.device)
     low, high = _WEIGHT_RANGE
-    return low * (high / low) ** (torch.arange(levels) / (levels - 1))
+    return low * (high / low) ** (level / (levels - 1))
+
+
+def distortion_weights(levels: int) -> torch.Tensor:
+    """Lambda of each whole rate level, float32."""
+    return distortion_weight(levels, torch.arange(levels))
 
 
 def orthonormal_gain(levels: int, channels: int) -> LevelGain:
@@ -171,7 +179,8 @@ class Prior(nn.Module, abc.ABC):
     def bits(self, y_hat: torch.Tensor, y: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """Information in bits (N,) of latents y (N, C, h, w), whole or noisy.
 
-        Whole latents y_hat (N, C, h, w) are what a decoder knows of them; level is int64 (N,).
+        Whole latents y_hat (N, C, h, w) are what a decoder knows of them; level is int64 (N,), or
+        float32 where the prior knows levels between two.
         """
 
 
@@ -184,6 +193,8 @@ class RateModel(TransformModel):
 
     synthesis_state = ("g_s.", "gain.log_inverse")
     training_state = ("prior.",)
+    has_between: ClassVar[bool] = False
+    """Whether its prior knows levels between two."""
     rate_warm_up: ClassVar[float] = 0.05
     """The part of a training over which the rate's weight rises."""
 

@@ -9,7 +9,7 @@ neighbours of the steps before (He et al. 2021, "Checkerboard Context Model", he
 decoder takes as many steps whatever the image's size.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -19,9 +19,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from kompakt_codec.hyper_layers import PLACES
+from kompakt_codec.hyper_layers import PLACES, sees_symbols
 from kompakt_codec.models._base import Prior
-from kompakt_codec.models._blocks import round_straight_through
+from kompakt_codec.models._blocks import at_level, round_straight_through
 from kompakt_codec.models._masked import (
     ACTIVATION_LIMIT,
     SLOPE,
@@ -86,11 +86,14 @@ class HyperPrior(Prior):
         self.near_last = nn.ModuleList(_last(units, size, levels) for size in near)
 
     def bits(self, y_hat: torch.Tensor, y: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-        """Information in bits (N,) of y and of the side information that y_hat gives."""
+        """Information in bits (N,) of y and of the side information that y_hat gives.
+
+        Levels may lie between two.
+        """
         z = self.side_information(y_hat, level)
         z_hat = round_straight_through(z)
         noisy = z + torch.rand_like(z) - 0.5 if self.training else z_hat
-        total = self.side.bits(z_hat, noisy, level)
+        total = self.side.bits(z_hat, noisy, (level + 0.5).long())  # tables have whole levels
         features = self.features(z_hat, level, y.shape[2:])
         for group, (start, stop) in enumerate(pairwise(self.bounds)):
             ours = y[:, start:stop].float()
@@ -143,14 +146,23 @@ class HyperPrior(Prior):
 
     def integer_layers(self, fraction_bits: int) -> dict[str, IntegerLayer]:
         """All layers by name (``h_a.0``, …), weights in units of 2**-fraction_bits."""
-        whole = ("h_a.0", "h_s.0", "before.", "near.")
-        made = {}
+        return {name: layer.integers(fraction_bits, _scale_of(name)) for name, layer in self._all()}
+
+    @torch.no_grad()
+    def take_integers(self, layers: Mapping[str, IntegerLayer], fraction_bits: int) -> None:
+        """Take over what ``integer_layers`` made, as exactly as single precision tells.
+
+        Raises ValueError if they are another prior's.
+        """
+        if {name for name, _ in self._all()} != set(layers):
+            raise ValueError("the layers are those of another prior")
+        for name, layer in self._all():
+            layer.take(layers[name], 2.0**-fraction_bits / _scale_of(name))
+
+    def _all(self) -> Iterator[tuple[str, "_Layer"]]:
         for part in ("h_a", "h_s", "before", "mixed", "last", "near", "near_mixed", "near_last"):
             for index, layer in enumerate(getattr(self, part)):
-                name = f"{part}.{index}"
-                scale = _INPUT_SCALE if name.startswith(whole) else 1.0
-                made[name] = layer.integers(fraction_bits, scale)
-        return made
+                yield f"{part}.{index}", layer
 
 
 class _Layer(nn.Module):
@@ -163,13 +175,23 @@ class _Layer(nn.Module):
         self.shifts = nn.Parameter(torch.zeros(levels, outputs))
 
     def forward(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-        return self.conv(x) + self.shifts[level][:, :, None, None]  # type: ignore[no-any-return]
+        return self.conv(x) + self._shift(level)  # type: ignore[no-any-return]
 
     def at(self, x: torch.Tensor, level: torch.Tensor, place: _Place) -> torch.Tensor:
         """What ``forward`` gives in every other row and column from ``place`` on, kernels of 3."""
         x = functional.pad(x, (1, 1, 1, 1))[:, :, place[0] :, place[1] :]
         sums = functional.conv2d(x, self.conv.weight, stride=2)
-        return sums + self.shifts[level][:, :, None, None]
+        return sums + self._shift(level)
+
+    def _shift(self, level: torch.Tensor) -> torch.Tensor:
+        return at_level(self.shifts, level)[:, :, None, None]
+
+    def take(self, layer: IntegerLayer, scale: float) -> None:
+        weight, shifts = torch.from_numpy(layer.weight), torch.from_numpy(layer.shifts)
+        if weight.shape != self.conv.weight.shape or shifts.shape != self.shifts.shape:
+            raise ValueError("the layers are those of another prior")
+        self.conv.weight.copy_(weight * scale)
+        self.shifts.copy_(shifts)
 
     def integers(self, fraction_bits: int, scale: float) -> IntegerLayer:
         weight = self.conv.weight.detach().cpu().double().numpy() * scale
@@ -178,6 +200,11 @@ class _Layer(nn.Module):
             weight=np.rint(scaled).astype(np.int16),
             shifts=self.shifts.detach().cpu().double().numpy(),
         )
+
+
+def _scale_of(name: str) -> float:
+    """What a layer's inputs are divided by, folded into its whole weights."""
+    return _INPUT_SCALE if sees_symbols(name) else 1.0
 
 
 def _last(units: int, size: int, levels: int) -> _Layer:

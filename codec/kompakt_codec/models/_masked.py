@@ -6,6 +6,7 @@ do with masked convolutions. Its hidden units come in groups, one for each laten
 computes each unit once.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple, Self
 
@@ -24,6 +25,7 @@ LOG_SCALE_LIMIT = 4.0
 WEIGHT_LIMIT = 7.99
 _LEAST_PROBABILITY = 2.0**-24
 _COMPONENTS = 3
+_LEAST_DEVIATION = 0.1
 
 
 class Parameters(NamedTuple):
@@ -125,6 +127,16 @@ class ChannelPrior(Prior):
         self.logits = nn.Parameter(torch.zeros(levels, channels, _COMPONENTS))
         self.means = nn.Parameter(torch.tensor([-1.0, 0.0, 1.0]).expand_as(self.logits).clone())
         self.log_scales = nn.Parameter(torch.zeros(levels, channels, _COMPONENTS))
+
+    @torch.no_grad()
+    def take_moments(self, means: torch.Tensor, deviations: torch.Tensor) -> None:
+        """Become mixtures with these means and standard deviations (levels, channels)."""
+        deviations = deviations.clamp(min=_LEAST_DEVIATION)[..., None]
+        spread = torch.tensor([-1.0, 0.0, 1.0])
+        self.logits.copy_(torch.log(2 - spread.abs()).expand_as(self.logits))
+        self.means.copy_(means[..., None] + spread * deviations)
+        # A half of the variance is the means'; a logistic's own is its scale's square, times this.
+        self.log_scales.copy_(torch.log(deviations * math.sqrt(0.5 / (math.pi**2 / 3))))
 
     def bits(self, y_hat: torch.Tensor, y: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """Information in bits (N,) of latents y (N, C, h, w), each independent of all others."""

@@ -27,6 +27,7 @@ class FactorizedModel(PyramidModel):
     """The transforms with a density for each channel of the latents."""
 
     config_class = FactorizedConfig
+    prior: ChannelPrior
 
     def __init__(self, spec: ImageSpec, config: FactorizedConfig) -> None:
         super().__init__(spec, config, lambda: ChannelPrior(config.latents, config.levels))

@@ -44,6 +44,7 @@ class HyperpriorModel(PyramidModel):
     """The transforms with side information and channels in groups."""
 
     entropy = "hyperprior"
+    has_between = True
     config_class = HyperpriorConfig
     prior: HyperPrior
 
