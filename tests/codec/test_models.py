@@ -103,3 +103,18 @@ def test_a_level_between_two_has_the_mean_of_their_shifts():
     x = torch.randn(1, 96, 4, 4)
     below, between, above = (layer(x, torch.tensor([level])) for level in (1.0, 1.25, 2.0))
     torch.testing.assert_close(between, 0.75 * below + 0.25 * above)
+    at = layer.at(x, torch.tensor([1.25]), (0, 1))
+    torch.testing.assert_close(at, between[:, :, ::2, 1::2])
+
+
+def test_a_level_between_two_has_the_side_tables_of_the_nearest():
+    torch.manual_seed(0)
+    spec = ImageSpec(height=16, width=16, channels=1)
+    prior = build_model("hyperprior", spec, {"width": 4, "latents": 16, "levels": 3}).prior.eval()
+    prior.side.means.data[:] = torch.arange(3.0)[:, None, None]  # all else is alike at all levels
+    y = torch.randint(-3, 4, (1, 16, 4, 4)).float()
+
+    with torch.no_grad():
+        bits = {at: float(prior.bits(y, y, torch.tensor([at]))) for at in (1, 1.375, 1.5, 2)}
+
+    assert bits[1.375] == bits[1] != bits[2] == bits[1.5]

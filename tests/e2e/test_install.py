@@ -47,21 +47,23 @@ def installed(directory: Path, requirement: str, *, lent: str | None = None) -> 
 def link_requirements(directory: Path, extra: str) -> None:
     """A directory of links to all that an extra of this project requires here."""
     directory.mkdir()
-    found: dict[str, Distribution] = {}
-    names = _required(distribution("kompakt"), extra)
-    while names:
-        if (name := names.pop()) not in found:
-            found[name] = distribution(name)
-            names += _required(found[name])
+    found: dict[tuple[str, str], Distribution] = {}
+    wanted = _required(distribution("kompakt"), extra)
+    while wanted:
+        if (pair := wanted.pop()) not in found:
+            found[pair] = distribution(pair[0])
+            wanted += _required(found[pair], pair[1])
     for each in found.values():
         for top in {file.parts[0] for file in each.files or ()} - {"..", "__pycache__"}:
             if not (directory / top).exists():
                 (directory / top).symlink_to(Path(str(each.locate_file(top))))
 
 
-def _required(of: Distribution, extra: str = "") -> list[str]:
+def _required(of: Distribution, extra: str) -> list[tuple[str, str]]:
+    """The distributions that one requires with an extra, and the extras of theirs, one by one."""
     requirements = map(Requirement, of.requires or ())
-    return [r.name for r in requirements if not r.marker or r.marker.evaluate({"extra": extra})]
+    needed = [r for r in requirements if not r.marker or r.marker.evaluate({"extra": extra})]
+    return [(r.name, each) for r in needed for each in ("", *r.extras)]
 
 
 def packages(bin_directory: Path) -> set[str]:

@@ -85,6 +85,7 @@ def test_a_second_signal_cuts_the_waiting_short(checkpoints):
     ("flags", "status", "message"),
     [
         (["--port", "99999"], 2, "port (--port, KOMPAKT_PORT): Input should be less than"),
+        (["--config", "/nowhere.toml"], 2, "/nowhere.toml does not exist"),
         (["--default-model", "nope"], 1, "'nope' is not among"),
     ],
 )
@@ -122,11 +123,6 @@ def test_settings_come_from_flags_over_environment_over_file(tmp_path, checkpoin
     monkeypatch.setenv("KOMPAKT_MAX_IMAGES", "30")
     settings = load_settings({"max_images": "300", "models": checkpoints}, file)
     assert (settings.port, settings.metrics_port, settings.max_images) == (1, 20, 300)
-
-
-def test_a_missing_file_is_said():
-    with pytest.raises(SettingsError, match=r"/nowhere\.toml does not exist"):
-        load_settings({}, Path("/nowhere.toml"))
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ def test_a_missing_folder_or_a_damaged_state_is_one_line(tmp_path, capsys):
 
     assert run("--init", "nowhere") == 1
     assert capsys.readouterr().err == (
-        "kompakt train: nowhere/training.state: no such training state\n"
+        "kompakt train: --init: nowhere: no such run or checkpoint\n"
     )
     assert run("--init", "bad") == 1
     err = capsys.readouterr().err

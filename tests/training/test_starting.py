@@ -5,11 +5,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_sample_images
 
+from kompakt_codec.checkpoint import Checkpoint
+from kompakt_codec.codec import Codec
 from kompakt_codec.context_coder import ContextEntropy
 from kompakt_codec.hyper_coder import HyperEntropy
 from kompakt_codec.models import build_model
 from kompakt_codec.models._masked import ChannelPrior
+from kompakt_service.settings import DEFAULT_MODELS
 from kompakt_training.errors import TrainingError
 from kompakt_training.export import export_checkpoint
 from kompakt_training.loop import open_trainer
@@ -19,6 +23,7 @@ from kompakt_training.trainer import Trainer
 from tests.training.helpers import FINE_STEP, TINY, digit_set, tiny_settings
 
 CPU = torch.device("cpu")
+PHOTOS = DEFAULT_MODELS / "photos.safetensors"
 
 
 def trained(model, path):
@@ -91,17 +96,39 @@ def test_a_hyperpriors_networks_are_what_its_integers_were_made_of(tmp_path):
     torch.testing.assert_close(start.best_weights[name], weights[name], rtol=0, atol=2**-12)
 
 
-@pytest.mark.parametrize("model", ["factorized", "hyperprior"])
-def test_static_tables_leave_the_middles_of_their_mixtures(tmp_path, model):
-    checkpoint, _ = trained(model, tmp_path / "tiny.safetensors")
+def test_static_tables_become_mixtures_of_their_moments(tmp_path):
+    checkpoint, _ = trained("factorized", tmp_path / "tiny.safetensors")
+    model = restored(checkpoint, load_start(tmp_path / "tiny.safetensors"))
+    assert_moments(model.prior, checkpoint.entropy)
 
-    prior = restored(checkpoint, load_start(tmp_path / "tiny.safetensors")).prior
+    checkpoint = Checkpoint.load(PHOTOS)
+    model = restored(checkpoint, load_start(PHOTOS))
+    assert_moments(model.prior.side, checkpoint.entropy.side)
 
-    entropy = checkpoint.entropy
-    tables, mixtures = (entropy, prior) if model == "factorized" else (entropy.side, prior.side)
+
+def assert_moments(prior, tables):
     means, deviations = tables.moments()
-    assert deviations.max() > 0 or model == "hyperprior"
-    np.testing.assert_array_equal(mixtures.means[..., 1].detach(), means)
+    assert np.abs(means).max() > 0.01
+    assert deviations.max() > 0.2
+    np.testing.assert_array_equal(prior.means[..., 1].detach(), means)
+    distances = (prior.means[..., 2] - prior.means[..., 1]).detach()
+    np.testing.assert_allclose(distances, np.maximum(deviations, 0.1), rtol=1e-3)
+
+
+@pytest.mark.parametrize("level", [9.0, 9.5, 10.875])
+def test_a_prior_from_a_checkpoint_knows_what_streams_take(level):
+    checkpoint = Checkpoint.load(PHOTOS)
+    prior = restored(checkpoint, load_start(PHOTOS)).eval().prior
+    photo = load_sample_images().images[1][100:228, 200:392]
+    codec = Codec(checkpoint)
+    symbols = codec.analyse(photo[None], [level])
+    (payload,) = checkpoint.entropy.encode(symbols, [level])
+
+    y_hat = torch.from_numpy(symbols).float()
+    with torch.no_grad():
+        (bits,) = prior.bits(y_hat, y_hat, torch.tensor([level]))
+
+    assert float(bits) == pytest.approx(8 * len(payload), rel=0.03)
 
 
 @pytest.mark.parametrize(("mean", "deviation"), [(0.0, 2.0), (-3.4, 20.0), (7.0, 0.5)])
@@ -131,6 +158,15 @@ def test_what_is_no_checkpoint_or_of_another_model_is_refused(tmp_path):
     settings, path = tiny_settings("context"), tmp_path / "new"
     with pytest.raises(TrainingError, match=r"^--init: that run is of another model or size$"):
         open_trainer(settings, digit_set(), path=path, resume=True, device=CPU, init=start)
+
+
+def test_a_header_of_other_sizes_is_refused(tmp_path):
+    checkpoint, _ = trained("hyperprior", tmp_path / "tiny.safetensors")
+    config = {**checkpoint.header.config, "units": 4}
+    checkpoint.header = checkpoint.header.model_copy(update={"config": config})
+    checkpoint.save(tmp_path / "odd.safetensors")
+    with pytest.raises(TrainingError, match=r"^--init: .*odd\.safetensors: its prior is of other"):
+        load_start(tmp_path / "odd.safetensors")
 
 
 def test_the_command_names_a_checkpoint_by_its_file_and_a_run_by_its_folder(tmp_path):

@@ -26,13 +26,17 @@ def load_start(path: Path) -> TrainingState:
     A checkpoint holds its probabilities in integers. The prior gets back what they were made of; of
     static tables only mean and deviation, which training soon mends.
     """
-    if not path.is_file():
+    if path.is_dir():
         return load_state(path / STATE_FILE)
+    if not path.exists():
+        raise TrainingError(f"--init: {path}: no such run or checkpoint")
     try:
-        checkpoint = Checkpoint.load(path)
+        model = _whole_model(Checkpoint.load(path))
     except CheckpointError as exc:
         raise TrainingError(f"--init: {exc}") from exc
-    return TrainingState(settings={}, best_weights=_whole_model(checkpoint).state_dict())
+    except (RuntimeError, ValueError) as exc:  # a header that fits the tensors in part
+        raise TrainingError(f"--init: {path}: its prior is of other sizes: {exc}") from exc
+    return TrainingState(settings={}, best_weights=model.state_dict())
 
 
 def recorded_name(path: Path) -> str:

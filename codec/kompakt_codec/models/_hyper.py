@@ -186,11 +186,11 @@ class _Layer(nn.Module):
     def _shift(self, level: torch.Tensor) -> torch.Tensor:
         return at_level(self.shifts, level)[:, :, None, None]
 
-    def take(self, layer: IntegerLayer, scale: float) -> None:
+    def take(self, layer: IntegerLayer, unit: float) -> None:
         weight, shifts = torch.from_numpy(layer.weight), torch.from_numpy(layer.shifts)
         if weight.shape != self.conv.weight.shape or shifts.shape != self.shifts.shape:
             raise ValueError("the layers are those of another prior")
-        self.conv.weight.copy_(weight * scale)
+        self.conv.weight.copy_(weight * unit)
         self.shifts.copy_(shifts)
 
     def integers(self, fraction_bits: int, scale: float) -> IntegerLayer:
@@ -203,7 +203,7 @@ class _Layer(nn.Module):
 
 
 def _scale_of(name: str) -> float:
-    """What a layer's inputs are divided by, folded into its whole weights."""
+    """What a layer's inputs are multiplied by, folded into its whole weights."""
     return _INPUT_SCALE if sees_symbols(name) else 1.0
 
 

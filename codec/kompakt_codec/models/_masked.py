@@ -130,7 +130,10 @@ class ChannelPrior(Prior):
 
     @torch.no_grad()
     def take_moments(self, means: torch.Tensor, deviations: torch.Tensor) -> None:
-        """Become mixtures with these means and standard deviations (levels, channels)."""
+        """Become mixtures with these means and standard deviations (levels, channels).
+
+        Deviations of less than a tenth become that, so that no symbol is out of reach.
+        """
         deviations = deviations.clamp(min=_LEAST_DEVIATION)[..., None]
         spread = torch.tensor([-1.0, 0.0, 1.0])
         self.logits.copy_(torch.log(2 - spread.abs()).expand_as(self.logits))

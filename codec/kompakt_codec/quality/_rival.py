@@ -53,11 +53,6 @@ ANY_LENGTH = 1 << 40
 _PHOTO, _PHOTO_HASTE, _PIECE_HASTE = 1 << 16, 1.08, 1.25
 """As ``_HASTE``, for ``_QUICK`` at equal MSE, from so many pixels on and below: 1.074 at most on
 900 pieces of photographs of 256x256. On as many of 96x96: 1.26 at most, 1.1 for 99 of 100."""
-_PHOTO_HURRY = 1.26
-"""As ``_PHOTO_HASTE``, for ``_FAST``: 1.246 at most on 250 pieces of 256x256."""
-_STEEPEST = 2.7
-"""By which power of the ratio of MSEs a payload's size falls at most, from a quality to a coarser
-one of up to 1.6 times the MSE: 2.63 on 75 pieces of photographs of 256x256, mostly 0.6 to 1.1."""
 _SEARCHED = 9
 """How far around the quality that was found it is looked at more closely."""
 _AIM = 1.1
@@ -156,36 +151,24 @@ def _contested(pixels: Pixels, limit: int, max_mse: float) -> int | None:
 
     Few encodings tell most photographs: where a quality fails in both, those above it fail in size.
     """
-    rough = Secants(max_mse * _AIM, start=_START)
+    rough = Secants(max_mse * _AIM * _COARSER, start=_START)
     sample = _some_rows(pixels)
-    tried = None
-    while rough.trials < _ROUGH_TRIALS and not rough.is_near and rough.quality != tried:
-        tried = rough.quality
-        rough.tell(_webp(sample, tried, _FAST)[1])
+    while rough.trials < _ROUGH_TRIALS and not rough.is_near:
+        rough.tell(_webp(sample, rough.quality, _FAST)[1])
+    near = Secants(max_mse * _AIM, start=rough.quality, slope=rough.slope)
     is_photo = pixels.shape[0] * pixels.shape[1] >= _PHOTO
-    if is_photo and _fails(_webp(pixels, rough.quality, _FAST), limit * _PHOTO_HURRY, max_mse):
-        return None
-    finer = round(math.log(_COARSER) / rough.slope)
-    near = Secants(max_mse * _AIM, start=max(rough.quality - finer, 0), slope=rough.slope)
     haste = _PHOTO_HASTE if is_photo else _PIECE_HASTE
     for encoder, bound in ((_QUICK, limit * haste), *_TRIALS * ((_WEBP, limit),)):
         quality = near.quality
-        trial = _webp(pixels, quality, encoder)
+        size, error = _webp(pixels, quality, encoder)
         # What a quick encoder takes at equal MSE says little of the coarsest quality's size.
-        if quality == 0 and encoder is _WEBP and trial[0] >= bound:
+        is_last = quality == 0 and encoder is _WEBP
+        if size >= bound and (is_last or error > max_mse * MARGIN):
             return None
-        if _fails(trial, bound, max_mse):
-            return None
-        near.tell(trial[1])
+        near.tell(error)
         if encoder is _WEBP and near.quality == quality:
             break
     return near.quality
-
-
-def _fails(trial: tuple[int, float], bound: int | float, max_mse: float) -> bool:
-    """Whether a trial's payload, of a size and an MSE, is too long even for the MSE allowed."""
-    size, error = trial
-    return bool(size * min(error / (max_mse * MARGIN), 1) ** _STEEPEST >= bound)
 
 
 def _some_rows(pixels: Pixels) -> Pixels:
