@@ -42,6 +42,7 @@ def models(tmp_path):
 def run_bench(tmp_path, monkeypatch, images):
     write_pngs(tmp_path / "images", images)
     monkeypatch.setattr(bench, "BASELINES", {})
+    monkeypatch.setattr(bench, "peak_memory_mib", lambda *_, **__: None)  # a process for each
     status = bench.main(["rd", "--data", "images", "--models", "models", "--json", "out.json"])
     points = json.loads((tmp_path / "out.json").read_text())["points"] if status == 0 else []
     return status, {(point["codec"], point["setting"]): point for point in points}
