@@ -70,7 +70,7 @@ def test_lossy_frames_are_within_the_bound_and_say_their_mse(pixels, max_mse):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_lossless_frames_are_at_most_one_byte_over_the_shortest_file(seed):
-    for pixels in images(seed, 150):
+    for pixels in images(seed, 400):
         shortest_file = min(len(encode_lossless(name, pixels).data) for name in LOSSLESS)
         body = encode_classical_lossless(pixels)
         assert len(pack(body, pixels)) <= shortest_file + 1, (pixels.shape, body.codec)

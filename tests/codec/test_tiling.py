@@ -44,7 +44,7 @@ def tiled(monkeypatch):
     return Codec(make_any_size_checkpoint(spec=SPEC, blocks=1))
 
 
-@given(height=st.integers(1, 150), width=st.integers(1, 150), largest=st.integers(1, 60))
+@given(height=st.integers(1, 400), width=st.integers(1, 400), largest=st.integers(1, 130))
 def test_tiles_cover_everything_once_and_none_is_too_large(height, width, largest):
     seen = np.zeros((height, width), np.int64)
 

@@ -88,7 +88,7 @@ def resident() -> int:
 
 torch.set_num_threads(1)
 codec, chosen = Codec.load(DEFAULT_MODELS / "photos.safetensors"), random.Random(0)
-for number in range(70):
+for number in range(90):
     size = chosen.randrange(256, 420), chosen.randrange(256, 420)
     image = np.zeros((1, *size, 3), np.uint8)
     codec.synthesise(codec.analyse(image, [9]), [9])
