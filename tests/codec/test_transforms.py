@@ -41,6 +41,13 @@ def test_both_give_the_same_to_the_last_bits(name, count):
     check_same(model, spec, images)
 
 
+def test_a_large_batch_goes_in_parts(monkeypatch):
+    monkeypatch.setattr("kompakt_codec.transforms._PART_PIXELS", 3 * 16 * 24)
+    spec = ImageSpec(height=16, width=24, channels=1)
+    images = np.random.default_rng(4).integers(0, 256, (20, 16, 24, 1), np.uint8)
+    check_same(random_model("context", spec), spec, images)
+
+
 @pytest.mark.parametrize("size", [(8, 8), (13, 21), (64, 9), (40, 136), (203, 331)])
 @pytest.mark.parametrize("name", [name for name in MODELS if MODELS[name].any_size])
 def test_models_of_any_size_take_any_size(name, size):
