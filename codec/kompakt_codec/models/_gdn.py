@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from kompakt_codec.models._blocks import constants
+
 STRIDE = 16
 REACH = 2
 """A latent is made of what is up to 30 pixels away, and seen two latents away."""
@@ -42,7 +44,8 @@ class Gdn(nn.Module):
         super().__init__()
         self.inverse = inverse
         self.beta = nn.Parameter(torch.ones(channels))
-        self.gamma = nn.Parameter(0.1 * torch.eye(channels))
+        with constants:
+            self.gamma = nn.Parameter(0.1 * torch.eye(channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Features (N, C, h, w) to the same."""

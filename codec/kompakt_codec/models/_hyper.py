@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from kompakt_codec.hyper_layers import PLACES, sees_symbols
 from kompakt_codec.models._base import Prior
-from kompakt_codec.models._blocks import at_level, round_straight_through
+from kompakt_codec.models._blocks import at_level, round_straight_through, shrink
 from kompakt_codec.models._masked import (
     ACTIVATION_LIMIT,
     SLOPE,
@@ -209,8 +209,7 @@ def _scale_of(name: str) -> float:
 
 def _last(units: int, size: int, levels: int) -> _Layer:
     layer = _Layer(units, 2 * size, 1, levels)
-    with torch.no_grad():
-        layer.conv.weight.mul_(0.1)
+    shrink(layer.conv.weight, 0.1)
     return layer
 
 

@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from kompakt_codec.models._base import Prior
+from kompakt_codec.models._blocks import constants, shrink
 
 SLOPE = 0.125
 """Of the leaky rectifiers: a power of two, exact in integers."""
@@ -42,17 +43,15 @@ class MaskedPrior(Prior):
     def __init__(self, latents: int, units: int, components: int, levels: int) -> None:
         super().__init__()
         self.latents, self.units, self.components, self.levels = latents, units, components, levels
-        order = torch.arange(latents)
-        hidden = order.repeat_interleave(units)
-        outputs = order.repeat_interleave(3 * components)
-        self.first = _MaskedLinear(order[None] < hidden[:, None])
-        self.second = _MaskedLinear(hidden[None] <= hidden[:, None])
-        self.last = _MaskedLinear(hidden[None] <= outputs[:, None])
+        outputs = 3 * components
+        self.first = _MaskedLinear(latents, 1, units, itself=False)
+        self.second = _MaskedLinear(latents, units, units, itself=True)
+        self.last = _MaskedLinear(latents, units, outputs, itself=True)
         self.shifts = nn.ParameterList(
-            torch.zeros(levels, len(index)) for index in (hidden, hidden, outputs)
+            torch.zeros(levels, latents * count) for count in (units, units, outputs)
         )
-        with torch.no_grad():
-            self.last.weight.mul_(0.1)
+        shrink(self.last.weight, 0.1)
+        with torch.no_grad(), constants:
             means = self.last.bias.zero_().view(latents, components, 3)[:, :, 1]
             means.copy_(torch.linspace(-2, 2, components) if components > 1 else torch.zeros(1))
 
@@ -124,8 +123,10 @@ class ChannelPrior(Prior):
 
     def __init__(self, channels: int, levels: int) -> None:
         super().__init__()
+        with constants:
+            means = torch.tensor([-1.0, 0.0, 1.0]).repeat(levels, channels, 1)
         self.logits = nn.Parameter(torch.zeros(levels, channels, _COMPONENTS))
-        self.means = nn.Parameter(torch.tensor([-1.0, 0.0, 1.0]).expand_as(self.logits).clone())
+        self.means = nn.Parameter(means)
         self.log_scales = nn.Parameter(torch.zeros(levels, channels, _COMPONENTS))
 
     @torch.no_grad()
@@ -163,13 +164,22 @@ def mixture_bits(mixture: Parameters, y: torch.Tensor) -> torch.Tensor:
 
 
 class _MaskedLinear(nn.Linear):
+    """So many inputs and outputs for each latent; outputs see inputs of the latents before.
+
+    And, if so asked, those of the latent itself.
+    """
+
     mask: torch.Tensor
 
-    def __init__(self, mask: torch.Tensor) -> None:
-        super().__init__(mask.shape[1], mask.shape[0])
-        self.register_buffer("mask", mask.float(), persistent=False)
-        with torch.no_grad():  # as many inputs as the mask leaves
-            self.weight.div_(self.mask.mean(1, keepdim=True).sqrt().clamp(min=0.1))
+    def __init__(self, latents: int, inputs: int, outputs: int, *, itself: bool) -> None:
+        super().__init__(latents * inputs, latents * outputs)
+        with constants:
+            seen = torch.ones(latents, latents).tril(0 if itself else -1)
+            scale = seen.mean(1, keepdim=True).sqrt().clamp(min=0.1)  # as many inputs as are seen
+            shrink(self.weight, 1 / scale.repeat_interleave(outputs, 0))
+        seen = seen.to(self.weight.device)
+        mask = seen.repeat_interleave(outputs, 0).repeat_interleave(inputs, 1)
+        self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return functional.linear(x, self.weight * self.mask, self.bias)

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from kompakt_codec.frame import MAX_LEVELS
 from kompakt_codec.models._base import ImageSpec, RateModel
-from kompakt_codec.models._blocks import SLOPE, LevelGain, Modulation, Residual
+from kompakt_codec.models._blocks import SLOPE, LevelGain, Modulation, Residual, constants
 from kompakt_codec.models._conv import feature_size
 from kompakt_codec.models._masked import MaskedPrior
 
@@ -55,11 +55,13 @@ class ContextModel(RateModel):
     def __init__(self, spec: ImageSpec, config: ContextConfig) -> None:
         size = (spec.height, spec.width)
         latents, levels = config.latents, config.levels
+        with constants:
+            start = _GAIN_STEP * (torch.arange(levels) - levels / 2)
         super().__init__(
             spec,
             g_a=_Analysis(spec.channels, size, config),
             g_s=_Synthesis(spec.channels, size, config),
-            gain=LevelGain(_GAIN_STEP * (torch.arange(levels) - levels / 2), latents),
+            gain=LevelGain(start, latents),
             prior=MaskedPrior(latents, config.units, config.components, levels),
         )
         self.latent_shape = (latents, 1, 1)
