@@ -30,6 +30,10 @@ _LOGGER = logging.getLogger(__name__)
 
 SERVICES = tuple(service.full_name for service in pb.DESCRIPTOR.services_by_name.values())
 
+PING_INTERVAL_MS = 10_000
+"""Between a client's pings, at least. gRPC's default, 5 minutes, would end our client's long calls,
+and those of others that ping every 30 s or so."""
+
 
 class Server:
     """Serves the models of a directory. Loads them when made; raises CheckpointError.
@@ -180,7 +184,6 @@ def _channel_options(max_message_bytes: int, *, shared: bool) -> list[tuple[str,
         # Two servers on one port would share its calls unseen; better an error at the start. For
         # workers the supervisor has made sure that the port is theirs.
         ("grpc.so_reuseport", int(shared)),
-        # Clients ping idle connections every 30 s; the default answers that with GOAWAY.
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", PING_INTERVAL_MS),
         ("grpc.keepalive_permit_without_calls", 1),
     ]
