@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from benchmarks.workload import CHECKPOINT, Work
-from kompakt_codec.allocator import keep_large_blocks
 from kompakt_codec.codec import Codec
 from kompakt_codec.frame import Profile
+from kompakt_codec.process import prepare_process
 
 
 def images_per_second(
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=2.0, help="of each direction")
     parser.add_argument("--warm-up", type=float, default=0.5, help="seconds before the count")
     arguments = parser.parse_args(argv)
-    keep_large_blocks()
+    prepare_process()
     torch.set_num_threads(1)
     codec = Codec.load(arguments.checkpoint)
     work = Work.make(codec)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from prometheus_client import disable_created_metrics
 
-from kompakt_codec.allocator import keep_large_blocks
 from kompakt_codec.errors import CheckpointError
+from kompakt_codec.process import prepare_process
 from kompakt_service.logs import configure_logging
 from kompakt_service.ports import StartError
 from kompakt_service.server import Server
@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
     flags = {name: value for name, value in arguments.items() if value is not None}
     # Without this every counter has a second series that no dashboard reads.
     disable_created_metrics()  # type: ignore[no-untyped-call]
-    keep_large_blocks()
+    prepare_process()
     switch_often()
     try:
         settings = load_settings(flags, config_file)

@@ -14,8 +14,8 @@ import threading
 from multiprocessing.connection import Connection
 from typing import Any, TypeAlias
 
-from kompakt_codec.allocator import keep_large_blocks
 from kompakt_codec.errors import CheckpointError
+from kompakt_codec.process import prepare_process
 from kompakt_service.group_metrics import write_as_worker
 from kompakt_service.logs import configure_logging
 from kompakt_service.ports import StartError
@@ -42,7 +42,7 @@ def main(pipe: Pipe) -> int:
     """Serve until ordered to stop. Returns the exit status."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    keep_large_blocks()
+    prepare_process()
     switch_often()
     try:
         return _run(pipe)

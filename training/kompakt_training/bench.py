@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from kompakt_codec.allocator import keep_large_blocks
 from kompakt_codec.baselines import BASELINES
 from kompakt_codec.errors import BaselineUnavailableError
 from kompakt_codec.frame import Profile
 from kompakt_codec.images import Pixels
+from kompakt_codec.process import prepare_process
 from kompakt_training.bench_data import BenchImages, load_bench_images
 from kompakt_training.bench_measure import BenchPoint, baseline_coders, measure, model_coders
 from kompakt_training.bench_memory import peak_memory_mib
@@ -131,7 +131,7 @@ def _side(text: str) -> int:
 
 
 def _bench(parser: Parser, args: argparse.Namespace) -> None:
-    keep_large_blocks()
+    prepare_process()
     is_published = args.data in PUBLISHED
     if args.crop and is_published:
         parser.error("--crop is for folders, the published sets' images stay whole")

@@ -52,10 +52,10 @@ def main(argv: Sequence[str]) -> None:
 def _use_model(path: Path, pixels: Pixels) -> None:
     import torch  # only here: a classical codec's process is to hold no more than it needs
 
-    from kompakt_codec.allocator import keep_large_blocks
     from kompakt_codec.codec import Codec
+    from kompakt_codec.process import prepare_process
 
-    keep_large_blocks()
+    prepare_process()
     torch.set_num_threads(1)
     codec = Codec.load(path)
     codec.decompress(codec.compress([pixels]))

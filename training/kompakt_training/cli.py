@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from kompakt_codec.allocator import keep_large_blocks
 from kompakt_codec.models import ImageSpec
+from kompakt_codec.process import prepare_process
 from kompakt_training.data import DATASETS, FOLDER_PREFIX, dataset_name, is_dataset, load_dataset
 from kompakt_training.folder import DEFAULT_MEMORY_GIB
 from kompakt_training.imageset import ImageSet
@@ -148,7 +148,7 @@ def _train(parser: Parser, args: argparse.Namespace) -> None:
         _settings(parser, args, args.model)
         _export_settings(parser, args, args.model)
     device = pick_device(args.device)
-    keep_large_blocks()
+    prepare_process()
     console = Console(quiet=launched_rank() > 0)
     images = load_dataset(
         args.dataset,

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from kompakt_codec.allocator import keep_large_blocks
 from kompakt_codec.checkpoint import SUFFIX
 from kompakt_codec.codec import Codec
+from kompakt_codec.process import prepare_process
 from kompakt_training.comparison import (
     PAPER,
     ModelFigures,
@@ -97,7 +97,7 @@ def _positive(text: str) -> int:
 def _report(args: argparse.Namespace) -> None:
     console = Console()
     device = pick_device(args.device)
-    keep_large_blocks()
+    prepare_process()
     images = load_dataset(_DATASET, args.data_dir)
     args.out.mkdir(parents=True, exist_ok=True)
     subjects: dict[str, _Subject] = {}
