@@ -10,7 +10,7 @@ def prepare_process() -> None:
 
     BLAS multiplies the entropy path's integers. Those products are too small to gain by more
     threads, and where other work has the cores, each of them waits for the slowest: a photograph
-    took five times as long beside one busy process.
+    took several times as long beside one busy process.
     """
     keep_large_blocks()
     threadpool_limits(1, user_api="blas")

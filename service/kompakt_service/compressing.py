@@ -95,10 +95,11 @@ class Compressor:
         self._pipeline.lanes.admit(call, self._pipeline.series("compress", model), pixels)
 
     def compress(
-        self, images: Sequence[pb.Image], model: LoadedModel, call: Call, plan: CompressPlan
+        self, images: list[pb.Image], model: LoadedModel, call: Call, plan: CompressPlan
     ) -> list[Compressed | ItemError]:
         """Compress images with one model; each item's result or error, in order.
 
+        The list is emptied as they are read: messages of large images are not kept longer.
         Only with ``plan.latents`` do the results keep the symbols. Raises CallError, and
         ServiceError for a level that the model does not have.
         """
@@ -121,15 +122,17 @@ class Compressor:
         return results
 
     def _read(
-        self, images: Sequence[pb.Image], codec: Codec, call: Call, plan: CompressPlan
+        self, images: list[pb.Image], codec: Codec, call: Call, plan: CompressPlan
     ) -> Iterator[list[_Read | ItemError]]:
         """Images' pixels, in parts that bound the memory of a request's, and fit a batch."""
         lanes, limits = self._pipeline.lanes, self._pipeline.limits
         part: list[_Read | ItemError] = []
         num_bytes = num_pixels = 0
         started = time.monotonic()
-        for image in images:
+        images.reverse()
+        while images:
             call.check()
+            image = images.pop()
             try:
                 read = read_image(image, codec, plan.fit, limits, keep_metadata=plan.keep_metadata)
             except CodecError as exc:
@@ -138,6 +141,7 @@ class Compressor:
                 part.append(read)
                 num_bytes += read[0].size
                 num_pixels += read[0].shape[0] * read[0].shape[1]
+            del image
             if (
                 num_bytes >= _PART_BYTES
                 or num_pixels >= lanes.max_batch_pixels

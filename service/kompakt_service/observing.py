@@ -46,16 +46,20 @@ class Observer:
         try:
             if CURRENT.refusal is not None:
                 _refuse(context, CURRENT.refusal)
-            with PATIENCE.waiting(context):
-                request = _the_message(requests, context)
-            series.received(1)
-            response = self._behaviour(request, context)
+            # No name for the request here: the behaviour may let go of it, which can be large.
+            response = self._behaviour(self._request(requests, context), context)
         except BaseException as exc:
             self._fail(context, exc, started)
             raise
         series.sent(1)
         self._end(context, grpc.StatusCode.OK, started)
         return response
+
+    def _request(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
+        with PATIENCE.waiting(context):
+            request = _the_message(requests, context)
+        self._series.received(1)
+        return request
 
     def stream(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
         """Serve a stream, message by message."""

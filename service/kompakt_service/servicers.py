@@ -44,10 +44,11 @@ class CompressionServicer(pb_grpc.CompressionServiceServicer):
         self, request: pb.CompressRequest, context: grpc.ServicerContext
     ) -> pb.CompressResponse:
         """Compress one image or many."""
-        images = request.images
-        messages.check_count(len(images), self._max_images, "images")
+        messages.check_count(len(request.images), self._max_images, "images")
+        images = list(request.images)
         call = Call.of(context)
         plan = self._compress_plans.of(request.options)
+        del request  # so that its memory is free once the images are read
         model = self._compressor.model_for(images, plan)
         self._compressor.admit(images, model, call)
         items = _raise_single(self._compressor.compress(images, model, call, plan))
@@ -190,7 +191,7 @@ def _raise_single(results: list[_Item | ItemError]) -> list[_Item | ItemError]:
 
 
 def _together(
-    work: Callable[[Sequence[Any]], Sequence[_Item]], batches: Sequence[Sequence[Any]]
+    work: Callable[[list[Any]], Sequence[_Item]], batches: Sequence[Sequence[Any]]
 ) -> Iterator[Sequence[_Item]]:
     """The results of each message's items, which are worked on together.
 
@@ -201,7 +202,7 @@ def _together(
     except CallError as exc:
         if exc.reason != "TOO_MANY_IMAGES" or len(batches) == 1:
             raise
-        yield from map(work, batches)
+        yield from (work(list(batch)) for batch in batches)
         return
     start = 0
     for batch in batches:

@@ -124,7 +124,7 @@ def test_a_level_between_two_has_the_side_tables_of_the_nearest():
 
 
 def test_to_read_a_checkpoint_does_not_import_a_compiler():
-    # It took three seconds and 140 MiB of every process that serves.
+    # It took seconds, and more than 100 MiB, of every process that serves.
     code = """
 import sys
 import torch

@@ -47,15 +47,17 @@ def peak(process: subprocess.Popen[str]) -> int:
     return 1024 * int(kibibytes)
 
 
-@pytest.mark.parametrize("fallback", ["never", "best"])
-def test_a_large_image_takes_less_than_two_gibibytes(server, fallback):
+@pytest.mark.parametrize(
+    ("is_raw", "fallback"), [(False, "never"), (False, "best"), (True, "best")]
+)
+def test_a_large_image_takes_less_than_two_gibibytes(server, is_raw, fallback):
     process, address = server
     photo = load_sample_images().images[0]
     repeats = (-(-SIDE // photo.shape[0]), -(-SIDE // photo.shape[1]), 1)
     image = np.tile(photo, repeats)[:SIDE, :SIDE]
-    file = encode_image(image, FileFormat.PNG)
+    source = image if is_raw else encode_image(image, FileFormat.PNG)
     with Client(address, timeout=900, max_message_bytes=256 << 20) as client:
-        made = client.compress(file, fallback=fallback)
+        made = client.compress(source, fallback=fallback)
         after_compress = peak(process)
         decoded = client.decompress(made).to_numpy()
 

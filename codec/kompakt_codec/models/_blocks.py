@@ -9,7 +9,7 @@ constants = torch.device("cpu")
 """Where the constants of a new model are computed: ``with constants:``.
 
 A checkpoint's model is made on the meta device, where arithmetic, other than a layer's own, would
-import PyTorch's compiler: three seconds and 140 MiB.
+import PyTorch's compiler: seconds, and more than 100 MiB.
 """
 
 
