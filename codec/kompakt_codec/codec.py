@@ -15,6 +15,7 @@ import torch
 
 from kompakt_codec.checkpoint import Checkpoint
 from kompakt_codec.classical import classical_name, decode_classical
+from kompakt_codec.defaults import DEFAULT_EFFORT
 from kompakt_codec.entropy import LatentShape, Levels, Symbols
 from kompakt_codec.errors import (
     InvalidStreamError,
@@ -38,8 +39,6 @@ from kompakt_codec.images import Pixels
 from kompakt_codec.models import MAX_SIDE, MIN_SIDE, SizeRange
 from kompakt_codec.quantised import QuantisedTransforms
 from kompakt_codec.tiling import decode_tiles, encode_tiles
-
-DEFAULT_EFFORT = 4
 
 
 class Codec:

@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prometheus_client import disable_created_metrics
 
@@ -12,7 +13,6 @@ from kompakt_codec.errors import CheckpointError
 from kompakt_codec.process import prepare_process
 from kompakt_service.logs import configure_logging
 from kompakt_service.ports import StartError
-from kompakt_service.server import Server
 from kompakt_service.settings import (
     DEFAULT_MODELS,
     Settings,
@@ -20,8 +20,10 @@ from kompakt_service.settings import (
     load_settings,
     name_of_flag,
 )
-from kompakt_service.supervisor import supervise
 from kompakt_service.turns import switch_often
+
+if TYPE_CHECKING:
+    from kompakt_service.server import Server
 
 
 def main(argv: list[str]) -> int:
@@ -29,6 +31,10 @@ def main(argv: list[str]) -> int:
     arguments = vars(_parser().parse_args(argv))
     config_file = arguments.pop("config")
     flags = {name: value for name, value in arguments.items() if value is not None}
+    # Only now: PyTorch takes seconds, for which --help and a misspelt flag should not wait.
+    from kompakt_service.server import Server
+    from kompakt_service.supervisor import supervise
+
     # Without this every counter has a second series that no dashboard reads.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     prepare_process()
@@ -47,7 +53,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _serve(server: Server, settings: Settings) -> None:
+def _serve(server: "Server", settings: Settings) -> None:
     """Wait for a signal, then drain and stop; a second signal cuts the waiting short."""
     signals: list[int] = []
     first, second = threading.Event(), threading.Event()

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import torch
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
@@ -15,7 +14,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from kompakt_codec.codec import DEFAULT_EFFORT
+from kompakt_codec.defaults import DEFAULT_EFFORT
 
 DEFAULT_MODELS = Path(__file__).parent / "models"
 MIB = 1 << 20
@@ -159,6 +158,8 @@ def load_settings(flags: Mapping[str, Any], config_file: Path | None = None) -> 
 
 def _usable_device(value: str, workers: int) -> str:
     """``cpu``, ``cuda:N``, or ``cuda`` for a GPU to each of several workers."""
+    import torch  # it takes seconds, which --help does not need
+
     if value == "auto":
         value = "cuda" if torch.cuda.is_available() else "cpu"
     try:

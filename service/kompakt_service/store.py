@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from kompakt_codec.codec import DEFAULT_EFFORT
+from kompakt_codec.defaults import DEFAULT_EFFORT
 from kompakt_codec.errors import CheckpointError
 from kompakt_service.call import Call
 from kompakt_service.errors import ServiceError

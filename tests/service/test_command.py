@@ -28,6 +28,17 @@ def start_process(checkpoints: Path, *flags: str, **environment: str) -> subproc
     )
 
 
+def test_help_waits_for_no_pytorch():
+    code = """
+import sys
+sys.modules["torch"] = None
+from kompakt_service.cli import main
+main(["--help"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "--torch-threads" in done.stdout
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_command_serves_until_a_signal(checkpoints, digits, number):
     process = start_process(
