@@ -235,7 +235,7 @@ def _parse_header(metadata: dict[str, str]) -> Header:
 
 def _build(header: Header, tensors: dict[str, torch.Tensor]) -> TransformModel:
     try:
-        with torch.device("meta"):  # no memory for what a header claims, only for what is there
+        with torch.device("meta"):  # hardly any memory for what a header claims
             model = build_model(header.architecture, header.spec, header.config)
     except ValueError as exc:
         raise CheckpointError(str(exc)) from exc

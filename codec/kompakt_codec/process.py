@@ -1,5 +1,6 @@
 """What a process that trains or serves sets for all of itself."""
 
+import numpy as np  # noqa: F401  a BLAS that is not loaded yet cannot be told
 from threadpoolctl import threadpool_limits
 
 from kompakt_codec.allocator import keep_large_blocks

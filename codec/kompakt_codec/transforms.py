@@ -26,7 +26,8 @@ _OPSET = 17
 MANY_PIXELS = 1 << 16
 """Of the images of a call: from so many on a model of any size runs on OpenVINO."""
 _PART_PIXELS = 1 << 16
-"""Of the images that ONNX Runtime is given at a time: their features stay in a core's cache."""
+"""Of the images that ONNX Runtime is given at a time, for each thread: their features stay in its
+core's cache."""
 _OPENVINO = {
     "PERFORMANCE_HINT": "LATENCY",  # one call at a time: batches come from the service
     "INFERENCE_PRECISION_HINT": "f32",

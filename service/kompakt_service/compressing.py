@@ -99,7 +99,7 @@ class Compressor:
     ) -> list[Compressed | ItemError]:
         """Compress images with one model; each item's result or error, in order.
 
-        The list is emptied as they are read: messages of large images are not kept longer.
+        The list is emptied as they are read: a request that nobody else holds is free after that.
         Only with ``plan.latents`` do the results keep the symbols. Raises CallError, and
         ServiceError for a level that the model does not have.
         """
@@ -136,7 +136,7 @@ class Compressor:
             try:
                 read = read_image(image, codec, plan.fit, limits, keep_metadata=plan.keep_metadata)
             except CodecError as exc:
-                part.append(exc)
+                part.append(exc.with_traceback(None))  # whose frames hold the image
             else:
                 part.append(read)
                 num_bytes += read[0].size

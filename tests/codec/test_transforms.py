@@ -42,10 +42,24 @@ def test_both_give_the_same_to_the_last_bits(name, count):
 
 
 def test_a_large_batch_goes_in_parts(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     monkeypatch.setattr("kompakt_codec.transforms._PART_PIXELS", 3 * 16 * 24)
     spec = ImageSpec(height=16, width=24, channels=1)
-    images = np.random.default_rng(4).integers(0, 256, (20, 16, 24, 1), np.uint8)
-    check_same(random_model("context", spec), spec, images)
+    model = random_model("context", spec)
+    images = np.random.default_rng(4).integers(0, 256, (8, 16, 24, 1), np.uint8)
+    check_same(model, spec, images)
+
+    transforms = CpuTransforms(model, spec)
+    session, sizes = transforms._analysis._session, []
+
+    class Counted:
+        def run(self, names, feeds):
+            sizes.append([len(feed) for feed in feeds.values()])
+            return session.run(names, feeds)
+
+    transforms._analysis._session = Counted()
+    transforms.analyse(images, levels_of(model, 8))
+    assert sizes == [[3, 3], [3, 3], [2, 2]]
 
 
 @pytest.mark.parametrize("size", [(8, 8), (13, 21), (64, 9), (40, 136), (203, 331)])

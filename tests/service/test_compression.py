@@ -1,5 +1,6 @@
 """What the service answers when all is well."""
 
+import gc
 import io
 import math
 import zipfile
@@ -14,6 +15,7 @@ from kompakt.v1 import compression_pb2_grpc as pb_grpc
 from kompakt_codec.codec import Codec
 from kompakt_codec.frame import Profile
 from kompakt_codec.models import ImageSpec
+from kompakt_service.compressing import Compressor
 from tests.service.support import encoded, raw
 from tests.support import make_checkpoint
 
@@ -52,6 +54,23 @@ def test_streams_are_those_of_the_codec(compression, codec, digits, profile):
     for result, pixels in zip(back.results, expected, strict=True):
         assert np.array_equal(pixels_of(result.image.raw), pixels)
         assert result.model == "tiny-vae"
+
+
+def test_a_request_is_let_go_of_once_its_images_are_read(channel, digits, monkeypatch):
+    alive = []
+    contests = Compressor._contests
+
+    def spy(self, *args):
+        gc.collect()
+        alive.extend(o for o in gc.get_objects() if type(o) in (pb.Image, pb.CompressRequest))
+        return contests(self, *args)
+
+    monkeypatch.setattr(Compressor, "_contests", spy)
+    call = channel.unary_unary("/kompakt.v1.CompressionService/Compress")  # bytes, no messages
+    images = [raw(digits[0]), pb.Image(encoded=b"no image"), raw(digits[1])]
+    answer = call(pb.CompressRequest(images=images[:]).SerializeToString())
+    assert len(pb.CompressResponse.FromString(answer).results) == 3
+    assert {id(image) for image in alive} == {id(image) for image in images}  # the test's own
 
 
 def test_latents_and_reconstruction_on_request(compression, codec, digits):

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from kompakt_codec.entropy import LatentShape
-from kompakt_codec.models._blocks import LevelGain, constants, round_straight_through
+from kompakt_codec.models._blocks import ON_CPU, LevelGain, round_straight_through
 
 _WEIGHT_RANGE = (0.6, 1000.0)
 _ONE_WEIGHT = 35.0
@@ -168,7 +168,7 @@ def orthonormal_gain(levels: int, channels: int) -> LevelGain:
     A step d costs d**2 / 12 of squared error and saves log2(d) bits: they balance at
     d**2 = 6 / (lambda ln 2).
     """
-    with constants:
+    with ON_CPU:
         steps = torch.sqrt(6 / (math.log(2) * distortion_weights(levels)))
         return LevelGain(-torch.log(steps), channels)
 

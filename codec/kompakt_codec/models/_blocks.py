@@ -5,11 +5,11 @@ from torch import nn
 
 SLOPE = 0.1
 """Of the leaky rectifiers."""
-constants = torch.device("cpu")
-"""Where the constants of a new model are computed: ``with constants:``.
+ON_CPU = torch.device("cpu")
+"""Where the constants of a new model are computed: ``with ON_CPU:``.
 
 A checkpoint's model is made on the meta device, where arithmetic, other than a layer's own, would
-import PyTorch's compiler: seconds, and more than 100 MiB.
+import PyTorch's compiler: seconds, and more than 100 MiB. Others are made on the CPU, and moved.
 """
 
 
@@ -56,8 +56,11 @@ class Modulation(nn.Module):
 
     def __init__(self, levels: int, width: int) -> None:
         super().__init__()
-        zeros = torch.zeros(levels, 2 * width)  # drawn ones would be computed (``constants``)
-        self.table = nn.Embedding(levels, 2 * width, _weight=zeros)
+        weight = torch.empty(levels, 2 * width)
+        if not weight.is_meta:  # so that a seed draws the layers after this one as ever
+            nn.init.normal_(weight)
+        self.table = nn.Embedding(levels, 2 * width, _weight=weight)
+        nn.init.zeros_(self.table.weight)
 
     def forward(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """X (N, width, h, w) and level (N,) to features of x's shape."""

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from kompakt_codec.models._blocks import constants
+from kompakt_codec.models._blocks import ON_CPU
 
 STRIDE = 16
 REACH = 2
@@ -44,7 +44,7 @@ class Gdn(nn.Module):
         super().__init__()
         self.inverse = inverse
         self.beta = nn.Parameter(torch.ones(channels))
-        with constants:
+        with ON_CPU:
             self.gamma = nn.Parameter(0.1 * torch.eye(channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from kompakt_codec.models._base import Prior
-from kompakt_codec.models._blocks import constants, shrink
+from kompakt_codec.models._blocks import ON_CPU, shrink
 
 SLOPE = 0.125
 """Of the leaky rectifiers: a power of two, exact in integers."""
@@ -51,7 +51,7 @@ class MaskedPrior(Prior):
             torch.zeros(levels, latents * count) for count in (units, units, outputs)
         )
         shrink(self.last.weight, 0.1)
-        with torch.no_grad(), constants:
+        with torch.no_grad(), ON_CPU:
             means = self.last.bias.zero_().view(latents, components, 3)[:, :, 1]
             means.copy_(torch.linspace(-2, 2, components) if components > 1 else torch.zeros(1))
 
@@ -123,7 +123,7 @@ class ChannelPrior(Prior):
 
     def __init__(self, channels: int, levels: int) -> None:
         super().__init__()
-        with constants:
+        with ON_CPU:
             means = torch.tensor([-1.0, 0.0, 1.0]).repeat(levels, channels, 1)
         self.logits = nn.Parameter(torch.zeros(levels, channels, _COMPONENTS))
         self.means = nn.Parameter(means)
@@ -164,19 +164,20 @@ def mixture_bits(mixture: Parameters, y: torch.Tensor) -> torch.Tensor:
 
 
 class _MaskedLinear(nn.Linear):
-    """So many inputs and outputs for each latent; outputs see inputs of the latents before.
+    """So many inputs and outputs for each latent.
 
-    And, if so asked, those of the latent itself.
+    A latent's outputs see the inputs of those before it, and with ``itself`` its own.
     """
 
     mask: torch.Tensor
 
     def __init__(self, latents: int, inputs: int, outputs: int, *, itself: bool) -> None:
         super().__init__(latents * inputs, latents * outputs)
-        with constants:
+        with ON_CPU:
             seen = torch.ones(latents, latents).tril(0 if itself else -1)
             scale = seen.mean(1, keepdim=True).sqrt().clamp(min=0.1)  # as many inputs as are seen
-            shrink(self.weight, 1 / scale.repeat_interleave(outputs, 0))
+        if not self.weight.is_meta:
+            self.weight.data.div_(scale.repeat_interleave(outputs, 0))
         seen = seen.to(self.weight.device)
         mask = seen.repeat_interleave(outputs, 0).repeat_interleave(inputs, 1)
         self.register_buffer("mask", mask, persistent=False)

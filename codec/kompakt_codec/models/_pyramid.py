@@ -16,7 +16,7 @@ from torch.nn import functional
 from kompakt_codec.entropy import LatentShape
 from kompakt_codec.frame import MAX_LEVELS
 from kompakt_codec.models._base import ImageSpec, Prior, RateModel, orthonormal_gain
-from kompakt_codec.models._blocks import Modulation, Residual, constants
+from kompakt_codec.models._blocks import ON_CPU, Modulation, Residual
 
 STRIDE = 8
 _GREY_LEVEL = 0.5
@@ -81,7 +81,7 @@ class PyramidAnalysis(nn.Module):
 
     def __init__(self, channels: int, width: int, blocks: int, latents: int, levels: int) -> None:
         super().__init__()
-        with constants:
+        with ON_CPU:
             self.basis = nn.Parameter(_BASIS_SCALE * cosine_basis(channels, latents))
         self.inp = nn.Conv2d(16 * channels, width, 1)
         self.modulation = Modulation(levels, width)
@@ -114,7 +114,7 @@ class PyramidSynthesis(nn.Module):
 
     def __init__(self, channels: int, width: int, blocks: int, latents: int, levels: int) -> None:
         super().__init__()
-        with constants:
+        with ON_CPU:
             self.basis = nn.Parameter(_BASIS_SCALE * cosine_basis(channels, latents))
         self.inp = nn.Conv2d(latents, 2 * width, 1)
         self.modulation = Modulation(levels, 2 * width)

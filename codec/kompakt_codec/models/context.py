@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from kompakt_codec.frame import MAX_LEVELS
 from kompakt_codec.models._base import ImageSpec, RateModel
-from kompakt_codec.models._blocks import SLOPE, LevelGain, Modulation, Residual, constants
+from kompakt_codec.models._blocks import ON_CPU, SLOPE, LevelGain, Modulation, Residual
 from kompakt_codec.models._conv import feature_size
 from kompakt_codec.models._masked import MaskedPrior
 
@@ -55,7 +55,7 @@ class ContextModel(RateModel):
     def __init__(self, spec: ImageSpec, config: ContextConfig) -> None:
         size = (spec.height, spec.width)
         latents, levels = config.latents, config.levels
-        with constants:
+        with ON_CPU:
             start = _GAIN_STEP * (torch.arange(levels) - levels / 2)
         super().__init__(
             spec,
