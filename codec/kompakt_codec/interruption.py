@@ -1,4 +1,4 @@
-"""Long searches that stop when nobody waits for them any more."""
+"""Long work that stops when nobody waits for it any more."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ _CHECK: ContextVar[Callable[[], None] | None] = ContextVar("check", default=None
 
 @contextmanager
 def interruptible(check: Callable[[], None]) -> Iterator[None]:
-    """While the block runs, this thread's searches call ``check`` at every step: it may raise."""
+    """While the block runs, this thread's long work calls ``check`` at every step: it may raise."""
     token = _CHECK.set(check)
     try:
         yield

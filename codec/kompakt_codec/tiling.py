@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from kompakt_codec.entropy import EntropyModel, LatentShape, Levels, Payloads, Symbols
 from kompakt_codec.errors import InvalidStreamError, StreamError
+from kompakt_codec.interruption import check_interruption
 from kompakt_codec.varint import pack_varint, read_varint
 
 LARGEST_TILE = 1024
@@ -66,6 +67,13 @@ def tiles_of(size: Sequence[int], largest: int) -> list[Tile]:
     return [Tile(*row, *column) for row in rows for column in columns]
 
 
+def _each(tiles: Sequence[Tile]) -> Iterator[Tile]:
+    """Tiles, as long as somebody waits for them."""
+    for tile in tiles:
+        check_interruption()
+        yield tile
+
+
 def _cuts(length: int, largest: int) -> Iterator[tuple[int, int]]:
     count = -(-length // largest)
     return pairwise(length * i // count for i in range(count + 1))
@@ -93,7 +101,7 @@ def by_tiles(
     reach: int,
 ) -> None:
     """Fill ``target`` with what ``transform`` makes of ``source``, whose latents are (h, w)."""
-    for tile in tiles_of(size, largest):
+    for tile in _each(tiles_of(size, largest)):
         seen = tile.widened(reach, size)
         made = transform(np.ascontiguousarray(seen.of(source.array, source.axis, source.scale)))
         part = tile.within(seen).of(made, target.axis, target.scale)
@@ -107,7 +115,9 @@ def encode_tiles(
     tiles = tiles_of(symbols.shape[2:], largest)
     if len(tiles) == 1:
         return entropy.encode(symbols, levels)
-    made = [entropy.encode(np.ascontiguousarray(tile.of(symbols, 2)), levels) for tile in tiles]
+    made = [
+        entropy.encode(np.ascontiguousarray(tile.of(symbols, 2)), levels) for tile in _each(tiles)
+    ]
     return [_joined(parts) for parts in zip(*made, strict=True)]
 
 
@@ -137,7 +147,7 @@ def _decoded(
     except StreamError as exc:
         return exc
     symbols = np.empty(shape, np.int16)
-    for tile, part in zip(tiles, parts, strict=True):
+    for tile, part in zip(_each(tiles), parts, strict=True):
         [item] = entropy.decode([part], [level], (shape[0], *tile.size))
         if isinstance(item, StreamError):
             return item

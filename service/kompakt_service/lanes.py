@@ -15,6 +15,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from kompakt_codec.interruption import interruptible
 from kompakt_service.call import Call, Timings
 from kompakt_service.errors import CallError
 from kompakt_service.fairness import FairQueue
@@ -223,7 +224,8 @@ class Lanes:
         batch = Batch(due)
         items = due[0].items if len(due) == 1 else [i for job in due for i in job.items]
         try:
-            results = due[0].run(items, batch)
+            with interruptible(batch.check):
+                results = due[0].run(items, batch)
         except Exception as exc:
             if len(due) > 1:  # it must not hurt the others
                 return sum(self._compute([job]) for job in due)

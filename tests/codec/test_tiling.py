@@ -11,6 +11,7 @@ from kompakt_codec import quantised
 from kompakt_codec.codec import Codec
 from kompakt_codec.errors import CorruptStreamError, InvalidStreamError, StreamError
 from kompakt_codec.frame import Profile, parse_frame
+from kompakt_codec.interruption import interruptible
 from kompakt_codec.models import ImageSpec, build_model
 from kompakt_codec.tiling import (
     LARGEST_TILE,
@@ -184,3 +185,28 @@ def test_a_tile_that_was_swapped_with_another_is_corrupt(photo, tiled):
 def test_a_tile_is_a_thousand_and_twenty_four_pixels(whole):
     assert LARGEST_TILE == 1024
     assert whole._quantised.largest_tile == 128
+
+
+def test_nobody_waits_for_the_other_tiles(photo, tiled):
+    class LeftError(Exception):
+        """The caller has left."""
+
+    def leave() -> None:
+        nonlocal looks
+        looks += 1
+        if looks > 2:
+            raise LeftError
+
+    [symbols] = tiled.analyse(photo[None], [0])
+    [stream] = tiled.compress([photo])
+    frame = parse_frame(stream, Profile.FILE)
+    for work in (
+        lambda: tiled.analyse(photo[None], [0]),
+        lambda: tiled.synthesise(symbols[None], [0]),
+        lambda: tiled.encode(symbols[None], [0], photo.shape[:2], profile=Profile.FILE),
+        lambda: tiled.decode([frame]),
+    ):
+        looks = 0
+        with pytest.raises(LeftError), interruptible(leave):
+            work()
+        assert looks == 3

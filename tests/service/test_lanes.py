@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from kompakt_codec.interruption import check_interruption
 from kompakt_service.call import Call
 from kompakt_service.errors import CallError
 from kompakt_service.lanes import Job, Lanes
@@ -255,3 +256,19 @@ def test_a_busy_lane_refuses_what_would_wait_for_too_long():
     with pytest.raises(CallError, match="longer than the call's deadline"):
         lanes.admit(soon, stub.series, 1)
     held.release()
+
+
+def test_long_work_stops_when_its_caller_leaves():
+    lanes, stub, left = make_lanes(), Stub(), threading.Event()
+
+    def run(_, __):
+        check_interruption()
+        left.set()
+        time.sleep(0.01)  # the next look is not that of a moment ago
+        check_interruption()
+        raise AssertionError("nobody waits")
+
+    call = Call(float("inf"), lambda: not left.is_set(), "")
+    with pytest.raises(CallError, match="went away"):
+        lanes.run(Job(call, stub.series, "key", run, (1,), 1))
+    assert lanes.is_free()
