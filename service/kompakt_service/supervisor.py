@@ -52,7 +52,9 @@ def _launcher(
     """What starts a worker, given its number: with its part of the cores, or a GPU."""
     cores = max(1, len(os.sched_getaffinity(0)) // settings.workers)
     threads = settings.torch_threads or cores
-    environment = {**os.environ, DIRECTORY_VARIABLE: str(directory)}
+    # OpenMP makes its threads as PyTorch is loaded, before the worker can tell it how many.
+    environment = {"OMP_NUM_THREADS": str(threads)} | os.environ
+    environment[DIRECTORY_VARIABLE] = str(directory)
     shared: dict[str, object] = {"workers": 1, "port": port, "torch_threads": threads}
     if settings.admin != "off" and settings.model_state is None:
         shared["model_state"] = str(directory / "models" / "state.json")

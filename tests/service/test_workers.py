@@ -262,16 +262,17 @@ def signal_when_serving(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
 def test_workers_share_the_cores_or_have_a_gpu_each(checkpoints, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(7)))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     path = tmp_path / "seen"
     code = f"""
 with open({str(path)!r} + str(number), "w") as file:
-    print(settings["device"], settings["torch_threads"], file=file)
+    print(settings["device"], settings["torch_threads"], os.environ["OMP_NUM_THREADS"], file=file)
 serve()
 assert [pipe.recv(), pipe.recv()] == ["drain", "stop"]
 """
     signal_when_serving(monkeypatch, signal.SIGTERM)
     assert supervise(settings_for(checkpoints, device="cuda"), command=stand_in(code)) == 0
-    assert [Path(f"{path}{n}").read_text() for n in (0, 1)] == ["cuda:0 3\n", "cuda:1 3\n"]
+    assert [Path(f"{path}{n}").read_text() for n in (0, 1)] == ["cuda:0 3 3\n", "cuda:1 3 3\n"]
 
 
 @pytest.mark.parametrize(

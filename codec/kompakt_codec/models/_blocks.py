@@ -14,7 +14,7 @@ import PyTorch's compiler: seconds, and more than 100 MiB. Others are made on th
 
 
 @torch.no_grad()
-def shrink(weight: torch.Tensor, factor: float | torch.Tensor) -> None:
+def shrink(weight: torch.Tensor, factor: float) -> None:
     """Multiply a fresh weight, where it has values."""
     if not weight.is_meta:
         weight.mul_(factor)
