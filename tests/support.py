@@ -127,7 +127,8 @@ def make_any_size_checkpoint(
 def make_level_checkpoint(levels: int = 5, *, name: str = "tiny-levels") -> Checkpoint:
     """A context model made by hand: means of 2x2 pixels, in steps that halve from level to level.
 
-    Its reconstructions are blurred, but the finer the level, the better, at more bytes.
+    Its reconstructions are blurred, but the finer the level, the better, at more bytes. From the
+    fourth level on it quantises along a trellis.
     """
     torch.manual_seed(0)
     config = {
@@ -137,6 +138,7 @@ def make_level_checkpoint(levels: int = 5, *, name: str = "tiny-levels") -> Chec
         "units": 2,
         "components": 2,
         "levels": levels,
+        "scalar_levels": 3,
     }
     model = build_model("context", DIGIT, config).eval()
     assert isinstance(model, ContextModel)
@@ -152,13 +154,14 @@ def make_level_checkpoint(levels: int = 5, *, name: str = "tiny-levels") -> Chec
         )
         for level in range(levels)
     )
+    dependent = model.quantiser.dependent
     return Checkpoint.create(
         name=name,
         architecture="context",
         config=config,
         spec=DIGIT,
         model=model,
-        entropy=ContextEntropy.freeze(model.prior, max_symbols=[127] * levels),
+        entropy=ContextEntropy.freeze(model.prior, max_symbols=[127] * levels, dependent=dependent),
         training=UNTRAINED,
         default_level=levels // 2,
         measured=curve[levels // 2],

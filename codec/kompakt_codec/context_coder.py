@@ -34,15 +34,17 @@ from kompakt_codec.integer import (
     check_exact,
 )
 from kompakt_codec.range_coder import PRECISION, RangeDecoders, RangeEncoders
+from kompakt_codec.trellis import Quantiser
 
 if TYPE_CHECKING:
     from kompakt_codec.models import MaskedPrior
 
-MAX_SYMBOL = 127
+MAX_INDEX = 127
 _LAYERS = 3
 MAX_LATENTS = 1024
 MAX_COMPONENTS = 8
 """With more, a sum of masses could leave 64 bits."""
+_DEPENDENT = "dependent"
 _KINDS = {
     "max_symbols": torch.int32,
     "sizes": torch.int32,
@@ -54,10 +56,12 @@ _KINDS = {
 
 
 class ContextEntropy:
-    """Codes vectors of ``latents`` symbols, at level q from -max_symbols[q] to max_symbols[q].
+    """Codes vectors of ``latents`` symbols, with indices from -max_symbols[q] to max_symbols[q].
 
-    ``weights`` are three int16 matrices (out, in), in which what the masks forbid is zero;
-    ``shifts`` three int64 matrices (levels, out). Raises CheckpointError if they do not fit.
+    A symbol is its index or, if any level is ``dependent`` (levels,), twice that and 0 or 1
+    (``Quantiser``). ``weights`` are three int16 matrices (out, in), in which what the masks forbid
+    is zero; ``shifts`` three int64 matrices (levels, out). Raises CheckpointError if they do not
+    fit.
     """
 
     has_between = False
@@ -67,11 +71,13 @@ class ContextEntropy:
         *,
         latents: int,
         max_symbols: Sequence[int],
+        dependent: Sequence[bool] = (),
         weights: Sequence[npt.NDArray[np.int16]],
         shifts: Sequence[npt.NDArray[np.int64]],
         lookup: Lookup,
     ) -> None:
         self.latents, self.max_symbols, self.lookup = latents, list(max_symbols), lookup
+        self.quantiser = Quantiser(tuple(dependent) or (False,) * len(self.max_symbols))
         self.weights, self.shifts = list(weights), list(shifts)
         self._check()
         self.levels = self.shifts[0].shape[0]
@@ -81,21 +87,32 @@ class ContextEntropy:
             Layer(weight.astype(np.float64), shift.astype(np.float64))
             for weight, shift in zip(self.weights, self.shifts, strict=True)
         ]
-        inputs = (float(max(max_symbols)), float(ACTIVATION_LIMIT), float(ACTIVATION_LIMIT))
+        step = self.quantiser.step
+        inputs = (
+            float(step * (max(max_symbols) + 1) - 1),
+            float(ACTIVATION_LIMIT),
+            float(ACTIVATION_LIMIT),
+        )
         for layer, largest in zip(layers, inputs, strict=True):
-            check_exact(layer.weight, layer.shifts, largest)
+            check_exact(layer.weight, layer.shifts, float(largest))
         first, second, last = layers
-        bounds = np.asarray(self.max_symbols, np.int64)
-        self._network = Network(first, second, last, bounds, lookup.exp, lookup.sigmoid)
+        self._bounds = np.asarray(self.max_symbols, np.int64)
+        is_dependent = np.asarray(self.quantiser.dependent)
+        self._network = Network(
+            first, second, last, self._bounds, is_dependent, step, lookup.exp, lookup.sigmoid
+        )
 
     @classmethod
-    def freeze(cls, prior: "MaskedPrior", *, max_symbols: Sequence[int]) -> Self:
-        """The integers of a trained prior, with the largest symbol of each level."""
+    def freeze(
+        cls, prior: "MaskedPrior", *, max_symbols: Sequence[int], dependent: Sequence[bool] = ()
+    ) -> Self:
+        """The integers of a trained prior, with the largest index of each level."""
         layers = prior.integer_layers(WEIGHT_BITS)
         scales = (1 << WEIGHT_BITS, *[1 << (WEIGHT_BITS + ACTIVATION_BITS)] * 2)
         return cls(
             latents=prior.latents,
             max_symbols=max_symbols,
+            dependent=dependent,
             weights=[weight for weight, _ in layers],
             shifts=[
                 np.rint(shift * scale).astype(np.int64)
@@ -112,6 +129,7 @@ class ContextEntropy:
             self.weights,
             self.shifts,
             latents=self.latents,
+            step=self.quantiser.step,
             weight_bits=WEIGHT_BITS,
             sum_bits=WEIGHT_BITS + ACTIVATION_BITS,
         )
@@ -124,9 +142,12 @@ class ContextEntropy:
     @cached_property
     def fingerprint(self) -> bytes:
         """SHA-256 of the entropy path, 32 bytes (docs/format.md, "Fingerprint")."""
-        digest = hashlib.sha256(b"kompakt entropy path 2\0")
+        is_dependent = any(self.quantiser.dependent)
+        digest = hashlib.sha256(b"kompakt entropy path %d\0" % (7 if is_dependent else 2))
         digest.update(struct.pack("<2I", self.latents, self.levels))
         digest.update(struct.pack(f"<{self.levels}I", *self.max_symbols))
+        if is_dependent:
+            digest.update(struct.pack(f"<{self.levels}I", *self.quantiser.dependent))
         for weight, shifts in zip(self.weights, self.shifts, strict=True):
             digest.update(struct.pack("<3I", *weight.shape, len(shifts)))
             digest.update(weight.astype("<i2").tobytes())
@@ -135,15 +156,20 @@ class ContextEntropy:
         digest.update(self.lookup.sigmoid.astype("<i4").tobytes())
         return digest.digest()
 
-    def clip(self, latents: npt.NDArray[np.float32], levels: Levels) -> Symbols:
-        """Round latents (N, C, 1, 1) to the nearest symbols."""
-        bound = np.asarray(self.max_symbols)[np.asarray(levels, np.int64)].reshape(-1, 1, 1, 1)
-        return np.clip(np.rint(latents), -bound, bound).astype(np.int16)
+    def quantise(self, latents: npt.NDArray[np.float32], levels: Levels) -> Symbols:
+        """Latents (N, C, 1, 1) to the nearest symbols."""
+        bounds = self._bounds[np.asarray(levels, np.int64)]
+        rows = latents.reshape(len(latents), self.latents)
+        return self.quantiser.quantise(rows, levels, bounds).reshape(latents.shape)
 
     def encode(self, symbols: Symbols, levels: Levels) -> list[bytes]:
-        """Code symbols (N, C, 1, 1), each image at its level, to payloads."""
+        """Code symbols (N, C, 1, 1), each image at its level, to payloads.
+
+        Raises ValueError for symbols that ``quantise`` would not give.
+        """
         encoders = RangeEncoders.start(len(symbols), PRECISION * self.latents)
-        self._code(encoders, symbols, levels, decoding=False)
+        if self._code(encoders, symbols, levels, decoding=False).any():
+            raise ValueError("symbols that the level's quantiser does not have")
         return encoders.finish()
 
     def decode(
@@ -170,7 +196,7 @@ class ContextEntropy:
         return code(coders.states, coders.words, rows, chosen, decoding, self._network)
 
     def _check(self) -> None:
-        in_range = all(1 <= symbol <= MAX_SYMBOL for symbol in self.max_symbols)
+        in_range = all(1 <= symbol <= MAX_INDEX for symbol in self.max_symbols)
         if not 1 <= self.latents <= MAX_LATENTS or not in_range:
             raise CheckpointError("the context model's latents or symbols are out of range")
         if len(self.weights) != _LAYERS or len(self.shifts) != _LAYERS:
@@ -186,6 +212,8 @@ class ContextEntropy:
         levels = len(self.shifts[0])
         if levels < 1 or len(self.max_symbols) != levels:
             raise CheckpointError("every level needs its largest symbol")
+        if len(self.quantiser.dependent) != levels:
+            raise CheckpointError("every level needs its quantiser")
         if [s.shape for s in self.shifts] != [(levels, o) for o in sizes[1:]]:
             raise CheckpointError("the context model's shifts do not fit its layers")
         masks = _masks(self.latents, hidden, outputs)
@@ -203,6 +231,8 @@ class ContextEntropy:
             "exp": torch.from_numpy(self.lookup.exp),
             "sigmoid": torch.from_numpy(self.lookup.sigmoid),
         }
+        if any(self.quantiser.dependent):
+            made[_DEPENDENT] = torch.tensor(self.quantiser.dependent, dtype=torch.int32)
         for index, mask in enumerate(
             _masks(self.latents, len(self.weights[0]), len(self.weights[2]))
         ):
@@ -229,13 +259,25 @@ class ContextEntropy:
             weight[mask] = arrays[f"weight{index}"]
             weights.append(weight)
             shifts.append(arrays[f"shift{index}"])
+        levels = len(arrays["shift0"])
         return cls(
             latents=latents,
-            max_symbols=_whole(arrays["max_symbols"], len(arrays["shift0"])),
+            max_symbols=_whole(arrays["max_symbols"], levels),
+            dependent=_dependent(tensors, levels),
             weights=weights,
             shifts=shifts,
             lookup=Lookup(exp=arrays["exp"], sigmoid=arrays["sigmoid"]),
         )
+
+
+def _dependent(tensors: Mapping[str, torch.Tensor], levels: int) -> list[bool]:
+    """Which levels have a trellis; models of scalar quantisers alone say nothing of it."""
+    if _DEPENDENT not in tensors:
+        return [False] * levels
+    said = _whole(tensor_array(tensors, _DEPENDENT, torch.int32), levels)
+    if not any(said) or not set(said) <= {0, 1}:
+        raise CheckpointError("entropy.dependent must hold 0 and 1, and not only 0")
+    return [bool(n) for n in said]
 
 
 def _mask_lengths(latents: int, units: int, outputs: int) -> tuple[int, int, int]:

@@ -26,6 +26,7 @@ from kompakt_codec.integer import (
 )
 from kompakt_codec.jit import kernel
 from kompakt_codec.range_coder import PRECISION, States, Words, peek, put, skip
+from kompakt_codec.trellis import next_state
 
 _LANES = 16
 """Images that a loop computes side by side: a few of the processor's vectors."""
@@ -43,12 +44,14 @@ class Layer(NamedTuple):
 
 
 class Network(NamedTuple):
-    """Three layers, the largest symbol of each level, and the tables of the mixtures."""
+    """Three layers, the largest index and the quantiser of each level, the mixtures' tables."""
 
     first: Layer
     second: Layer
     last: Layer
     max_symbols: Integers
+    dependent: npt.NDArray[np.bool_]
+    step: int
     exp: Table
     sigmoid: Table
 
@@ -62,15 +65,17 @@ def code(
     decoding: bool,
     net: Network,
 ) -> npt.NDArray[np.bool_]:
-    """Code symbols (N, latents) or, decoding, fill them in; which streams (N,) hold none."""
+    """Code symbols (N, latents) or, decoding, fill them in; which streams (N,) cannot be."""
     latents, hidden = symbols.shape[1], len(net.first.weight)
     units, outputs = hidden // latents, len(net.last.weight) // latents
     failed = np.zeros(len(symbols), np.bool_)
     mixture = np.zeros((3, outputs // 3), np.int64)
+    trellis, index = np.zeros(_LANES, np.int64), 0
     y, sums = np.zeros((latents, _LANES)), np.zeros((outputs, _LANES))
     h1, h2 = np.zeros((hidden, _LANES)), np.zeros((hidden, _LANES))
     for start in range(0, len(symbols), _LANES):
         q = levels[start : start + _LANES]
+        trellis[:] = 0
         for i in range(latents):
             upto = (i + 1) * units
             for unit in range(i * units, upto):
@@ -84,13 +89,19 @@ def code(
             for lane in range(len(q)):
                 stream, most = start + lane, net.max_symbols[q[lane]]
                 _set_mixture(mixture, sums[:, lane], net.exp)
+                odd = trellis[lane] & 1
                 if not decoding:
                     symbol = int(symbols[stream, i])
-                    _put(states[stream], words[stream], symbol, most, mixture, net.sigmoid)
+                    index = (symbol - odd) // net.step
+                    failed[stream] |= index * net.step + odd != symbol or abs(index) > most
+                    index = min(max(index, -most), most)
+                    _put(states[stream], words[stream], index, most, odd, mixture, net.sigmoid)
                 elif not failed[stream]:
-                    symbol = _take(states[stream], words[stream], most, mixture, net.sigmoid)
-                    failed[stream] = symbol > most
-                    symbols[stream, i] = symbol
+                    index = _take(states[stream], words[stream], most, odd, mixture, net.sigmoid)
+                    failed[stream] = index > most
+                    symbols[stream, i] = index * net.step + odd
+                if net.dependent[q[lane]]:
+                    trellis[lane] = next_state(trellis[lane], index)
                 y[i, lane] = symbols[stream, i]
     return failed
 
@@ -132,14 +143,17 @@ def _set_mixture(mixture: Integers, sums: Floats, exp: Table) -> None:
 
 
 @kernel
-def _cumulative(symbol: int, most: int, mixture: Integers, sigmoid: Table) -> int:
-    """The frequency of all symbols below one, from -most to most + 1."""
+def _cumulative(index: int, most: int, odd: int, mixture: Integers, sigmoid: Table) -> int:
+    """The frequency of all indices below one, from -most to most + 1.
+
+    The quantiser of ``odd`` symbols, 0 or 1, has all of its steps half of one further up.
+    """
     length = 2 * most + 1
-    if symbol == -most:
+    if index == -most:
         return 0
-    if symbol > most:
+    if index > most:
         return 1 << PRECISION
-    edge = (2 * symbol - 1) << (PARAMETER_BITS - 1)
+    edge = (2 * index - 1 + odd) << (PARAMETER_BITS - 1)
     mass, total = 0, 0
     for k in range(mixture.shape[1]):
         place = (((edge - mixture[1, k]) * mixture[2, k]) >> _STEP_SHIFT) + SIGMOID_REACH
@@ -147,28 +161,34 @@ def _cumulative(symbol: int, most: int, mixture: Integers, sigmoid: Table) -> in
         mass += mixture[0, k] * sigmoid[place]
         total += mixture[0, k]
     cell = ((mass // total) * ((1 << PRECISION) - length)) >> CDF_BITS
-    return cell + symbol + most
+    return cell + index + most
 
 
 @kernel
 def _put(
     state: npt.NDArray[np.uint64],
     words: Words,
-    symbol: int,
+    index: int,
     most: int,
+    odd: int,
     mixture: Integers,
     sigmoid: Table,
 ) -> None:
-    left = _cumulative(symbol, most, mixture, sigmoid)
-    right = _cumulative(symbol + 1, most, mixture, sigmoid)
+    left = _cumulative(index, most, odd, mixture, sigmoid)
+    right = _cumulative(index + 1, most, odd, mixture, sigmoid)
     put(state, words, np.uint64(left), np.uint64(right - left))
 
 
 @kernel
 def _take(
-    state: npt.NDArray[np.uint64], words: Words, most: int, mixture: Integers, sigmoid: Table
+    state: npt.NDArray[np.uint64],
+    words: Words,
+    most: int,
+    odd: int,
+    mixture: Integers,
+    sigmoid: Table,
 ) -> int:
-    """The next symbol, or one above ``most`` for none."""
+    """The next index, or one above ``most`` for none."""
     target = np.int64(peek(state))
     if target >= 1 << PRECISION:
         return most + 1
@@ -176,7 +196,7 @@ def _take(
     left, right = 0, 1 << PRECISION
     while high - low > 1:
         middle = (low + high) >> 1
-        value = _cumulative(middle, most, mixture, sigmoid)
+        value = _cumulative(middle, most, odd, mixture, sigmoid)
         if target >= value:
             low, left = middle, value
         else:

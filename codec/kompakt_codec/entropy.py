@@ -52,8 +52,8 @@ class EntropyModel(Protocol):
     def fingerprint(self) -> bytes:
         """SHA-256 of all that decides how a payload becomes symbols, 32 bytes."""
 
-    def clip(self, latents: npt.NDArray[np.float32], levels: Levels) -> Symbols:
-        """Round latents (N, C, h, w) to the nearest symbols that can be coded."""
+    def quantise(self, latents: npt.NDArray[np.float32], levels: Levels) -> Symbols:
+        """Latents (N, C, h, w) to the nearest symbols that can be coded."""
 
     def encode(self, symbols: Symbols, levels: Levels) -> list[bytes]:
         """Code int16 symbols (N, C, h, w), each image at its level, to payloads."""

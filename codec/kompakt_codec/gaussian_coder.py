@@ -65,11 +65,11 @@ class GaussianEntropy:
         digest.update(self.side.fingerprint)
         return digest.digest()
 
-    def clip(self, latents: npt.NDArray[np.float32], levels: Levels) -> Symbols:
+    def quantise(self, latents: npt.NDArray[np.float32], levels: Levels) -> Symbols:
         """Round latents (N, C, h, w) to the nearest symbols."""
         y = np.rint(latents[:, : self._num_folded])
         y = np.fmin(np.fmax(y, -MAX_SYMBOL), MAX_SYMBOL)  # also what is no number
-        z = self.side.clip(latents[:, self._num_folded :], levels)
+        z = self.side.quantise(latents[:, self._num_folded :], levels)
         return np.concatenate([y.astype(np.int16), z], axis=1)
 
     def encode(self, symbols: Symbols, levels: Levels) -> list[bytes]:

@@ -119,7 +119,7 @@ class HyperEntropy:
         digest.update(self.side.fingerprint)
         return digest.digest()
 
-    def clip(self, latents: npt.NDArray[np.float32], levels: Levels) -> Symbols:
+    def quantise(self, latents: npt.NDArray[np.float32], levels: Levels) -> Symbols:
         """Round latents (N, C, h, w) to the nearest symbols."""
         del levels
         clipped = np.fmin(np.fmax(np.rint(latents), -MAX_SYMBOL), MAX_SYMBOL)  # NaN too
@@ -131,7 +131,7 @@ class HyperEntropy:
         h = rectify(self.layers["h_a.0"](h, levels), WEIGHT_BITS - ACTIVATION_BITS)
         h = rectify(self.layers["h_a.1"](h, levels), WEIGHT_BITS)
         z = round_shift(self.layers["h_a.2"](h, levels), SUM_BITS)
-        return self.side.clip(z.transpose(0, 3, 1, 2).astype(np.float32), _nearest(levels))
+        return self.side.quantise(z.transpose(0, 3, 1, 2).astype(np.float32), _nearest(levels))
 
     def encode(self, symbols: Symbols, levels: Levels) -> list[bytes]:
         """Code symbols (N, C, h, w), each image at its level, to payloads."""

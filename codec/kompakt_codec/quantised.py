@@ -32,8 +32,7 @@ class QuantisedTransforms:
         self._transforms = make_transforms(model, spec, device)
         self._refiner: Refiner | None = None
         if effort and isinstance(entropy, ContextEntropy) and isinstance(model, RateModel):
-            bounds = torch.tensor(entropy.max_symbols, device=device)
-            self._refiner = Refiner(model, entropy.prior().to(device), bounds)
+            self._refiner = Refiner(model, entropy, device)
         # An image of a model of one size is a tile.
         most = LARGEST_TILE // model.stride
         self.largest_tile = most if model.any_size else max(model.latent_shape[1:])
@@ -76,7 +75,7 @@ class QuantisedTransforms:
         y = self._transforms.analyse(images, levels)
         if self._refiner is not None:
             y = self._refined(self._refiner, images, y, levels)
-        return self._entropy.clip(y, levels)
+        return self._entropy.quantise(y, levels)
 
     @torch.inference_mode(False)  # the search needs gradients, whatever the caller's mode
     @torch.no_grad()

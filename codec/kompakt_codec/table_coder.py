@@ -94,7 +94,7 @@ class TableEntropy:
                 made[:, level, channel] = mean, np.sqrt(variance)
         return made[0], made[1]
 
-    def clip(self, latents: npt.NDArray[np.float32], levels: Levels) -> Symbols:
+    def quantise(self, latents: npt.NDArray[np.float32], levels: Levels) -> Symbols:
         """Round latents (N, C, h, w) to the nearest symbols that each image's tables hold."""
         low, high = (ends[np.asarray(levels, np.int64)] for ends in self._ends)
         # What is no number becomes the lowest symbol: no index may leave the tables.

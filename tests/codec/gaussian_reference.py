@@ -70,7 +70,7 @@ def random_symbols(entropy: GaussianEntropy, seed: int, count: int, size: tuple[
     latents = rng.normal(0, 3, shape)
     extreme = rng.random(shape) < 0.02
     latents = np.where(extreme, rng.choice([-2000, 1022, 1023], shape), latents)
-    return entropy.clip(latents.astype(np.float32), [0] * count)
+    return entropy.quantise(latents.astype(np.float32), [0] * count)
 
 
 def reference_payload(entropy: GaussianEntropy, symbols: np.ndarray) -> bytes:

@@ -140,7 +140,7 @@ def test_symbols_are_clipped_to_the_tables():
         frequencies=[frequencies_from_counts(np.ones(3, np.int64))] * 2,
     )
     latents = np.array([[-9.0, 5.4], [1.6, 99.0]], np.float32)[:, :, None, None]
-    clipped = TableEntropy([tables]).clip(latents, [0, 0])
+    clipped = TableEntropy([tables]).quantise(latents, [0, 0])
     assert clipped.reshape(2, 2).tolist() == [[-1, 5], [1, 7]]
 
 
@@ -191,4 +191,4 @@ def test_what_is_no_number_becomes_the_lowest_symbol():
         frequencies=[frequencies_from_counts(np.ones(4, np.int64))],
     )
     latents = np.array([np.nan, np.inf, -np.inf], np.float32).reshape(3, 1, 1, 1)
-    assert TableEntropy([tables]).clip(latents, [0, 0, 0]).ravel().tolist() == [3, 6, 3]
+    assert TableEntropy([tables]).quantise(latents, [0, 0, 0]).ravel().tolist() == [3, 6, 3]

@@ -66,7 +66,7 @@ def test_latents_are_rounded_within_the_tables():
     latents = np.full((1, ENTROPY.channels, 1, 1), 0.6, np.float32)
     latents[0, :3, 0, 0] = 5000, -5000, -1.4
     latents[0, -3:] = -100
-    symbols = ENTROPY.clip(latents, [0])
+    symbols = ENTROPY.quantise(latents, [0])
     assert symbols[0, :4, 0, 0].tolist() == [1023, -1023, -1, 1]
     assert symbols[0, -3:, 0, 0].tolist() == ENTROPY.side.tables[0].minimums
 
@@ -120,7 +120,7 @@ def test_the_dearest_payload_is_within_the_limit():
         scales=ScaleTables(residual, np.zeros(0, np.int32)),
     )
     latents = np.full((1, 35, 2, 1), -2000, np.float32)
-    symbols = dearest.clip(latents, [0])
+    symbols = dearest.quantise(latents, [0])
     payload = dearest.encode(symbols, [0])[0]
     assert np.array_equal(dearest.decode([payload], [0], symbols.shape[1:])[0], symbols[0])
     assert 0.5 < len(payload) / max_payload((32, 2, 1), (3, 2, 1)) < 1

@@ -150,7 +150,7 @@ def with_shifts(layer: IntegerConv, value: int | tuple[int, int]) -> IntegerConv
 
 def test_latents_are_clipped_to_what_can_be_coded():
     latents = np.array([-9e9, -1023.4, 0.5, 1.5, 4000, np.nan], np.float32).reshape(1, 6, 1, 1)
-    assert ENTROPY.clip(latents, [0]).ravel().tolist() == [-1023, -1023, 0, 2, 1023, -1023]
+    assert ENTROPY.quantise(latents, [0]).ravel().tolist() == [-1023, -1023, 0, 2, 1023, -1023]
 
 
 @pytest.mark.parametrize("entropy", [ENTROPY, SPATIAL])

@@ -22,6 +22,7 @@ TINY = {
         "units": 2,
         "components": 2,
         "levels": 3,
+        "scalar_levels": 1,
     },
     "factorized": {"width": 4, "blocks": 0, "latents": 6, "levels": 3},
     "hyperprior": {

@@ -26,6 +26,7 @@ from kompakt_training.settings import (
     Settings,
     command_line,
     default_name,
+    flag,
     mirrored_by_default,
 )
 from kompakt_training.starting import load_start, recorded_name
@@ -38,6 +39,8 @@ _CONFIG_FLAGS = {
     "latents": "numbers that an image becomes",
     "classes": "labels that a cvae knows",
     "levels": "ae: values that each latent can take, odd; context: rate levels",
+    "scalar_levels": "context: so many of the coarsest levels have a scalar quantiser, the others "
+    "a trellis-coded one",
     "blocks": "residual blocks in each transform",
     "units": "context: hidden units of the prior for each latent and layer; hyperprior: channels",
     "side": "channels of the side information",
@@ -112,7 +115,7 @@ def _parser() -> Parser:
         help="half of the images are seen mirrored, left to right (default: where they are tiles)",
     )
     for name, text in _CONFIG_FLAGS.items():
-        recipe.add_argument(f"--{name}", type=int, metavar="N", help=text)
+        recipe.add_argument(flag(name), type=int, metavar="N", help=text)
     recipe.add_argument(
         "--default-level",
         type=int,

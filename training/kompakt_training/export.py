@@ -9,7 +9,7 @@ import torch
 
 from kompakt_codec.checkpoint import Checkpoint, Measured, Training
 from kompakt_codec.codec import Codec
-from kompakt_codec.context_coder import MAX_SYMBOL, ContextEntropy
+from kompakt_codec.context_coder import MAX_INDEX, ContextEntropy
 from kompakt_codec.entropy import (
     MAX_TABLE_LENGTH,
     EntropyModel,
@@ -114,8 +114,10 @@ def freeze(
     pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
     if isinstance(model, ContextModel):
         reaches = [np.abs(symbols_of(model, pixels, q)).max() for q in range(model.levels)]
-        bounds = [min(MAX_SYMBOL, int(reach) + _REFINEMENT_MARGIN) for reach in reaches]
-        return ContextEntropy.freeze(model.prior, max_symbols=bounds)
+        indices = [int(reach) // model.symbol_step for reach in reaches]
+        bounds = [min(MAX_INDEX, index + _REFINEMENT_MARGIN) for index in indices]
+        dependent = model.quantiser.dependent
+        return ContextEntropy.freeze(model.prior, max_symbols=bounds, dependent=dependent)
     if isinstance(model, HyperpriorModel):
         symbols = (symbols_of(model, pixels, q) for q in range(model.levels))
         return _freeze_hyperprior(model, symbols)
@@ -149,7 +151,7 @@ def _freeze_hyperprior(
     draft = HyperEntropy.freeze(model.prior, TableEntropy([wide] * model.levels))
     tables = []
     for level, y in enumerate(symbols):
-        clipped = draft.clip(y, [level] * len(y))
+        clipped = draft.quantise(y, [level] * len(y))
         parts = [
             draft.side_information(
                 clipped[i : i + _SIDE_BATCH], [level] * len(clipped[i : i + _SIDE_BATCH])

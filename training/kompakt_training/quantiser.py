@@ -54,7 +54,7 @@ def rounded_mse(
     for x in unit_batches(pixels):
         level = levels[start : start + len(x)]
         start += len(x)
-        x_hat = model.synthesise(torch.round(model.analyse(x, level)), level)
+        x_hat = model.synthesise(model.quantise(model.analyse(x, level), level), level)
         x_hat = crop(x_hat, x.shape[2:])
         x_hat = x_hat.mul(255).round_().clamp_(0, 255).div_(255)
         total += (x_hat - x).square().sum(dtype=torch.float64).item()
@@ -65,9 +65,9 @@ def rounded_mse(
 def symbols_of(
     model: TransformModel, pixels: torch.Tensor, level: int = 0
 ) -> npt.NDArray[np.float32]:
-    """Rounded latents (N, C, h, w) at one rate level, before any table has bounded them."""
+    """Quantised latents (N, C, h, w) at one rate level, before any table has bounded them."""
     made = []
     for x in unit_batches(pixels):
         levels = torch.full((len(x),), level, device=x.device)
-        made.append(np.rint(model.analyse(x, levels).cpu().numpy()))
+        made.append(model.quantise(model.analyse(x, levels), levels).cpu().numpy())
     return np.concatenate(made)

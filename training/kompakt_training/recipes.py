@@ -44,6 +44,7 @@ RECIPES: dict[str, Recipe] = {
             "units": 8,
             "components": 3,
             "levels": 13,
+            "scalar_levels": 3,
         },
         epochs=60,
         batch_size=64,

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from kompakt_codec.entropy import LatentShape
-from kompakt_codec.models._blocks import ON_CPU, LevelGain, round_straight_through
+from kompakt_codec.models._blocks import ON_CPU, LevelGain, straight_through
 
 _WEIGHT_RANGE = (0.6, 1000.0)
 _ONE_WEIGHT = 35.0
@@ -87,7 +87,7 @@ class TransformModel(nn.Module, abc.ABC):
     """A pair of transforms, g_a and g_s, around latents that are rounded to integers.
 
     Images x are float32 (N, channels, height, width) in [0, 1]; latents y are float32 (N, C, h, w)
-    in units of the quantiser's step, so that rounding y gives the symbols.
+    in units of which the symbols are whole numbers.
     """
 
     config_class: ClassVar[type]
@@ -108,6 +108,8 @@ class TransformModel(nn.Module, abc.ABC):
     """How many latents away what a transform makes may still be seen, in a model of any size."""
     latent_shape: LatentShape
     """(C, h, w) of the smallest image that it accepts."""
+    symbol_step: int = 1
+    """What lies between two symbols of a latent's quantiser."""
     levels: int = 1
     """Rate levels that one set of weights serves, the coarsest first."""
     level_type: ClassVar[torch.dtype] = torch.int64
@@ -124,6 +126,11 @@ class TransformModel(nn.Module, abc.ABC):
     @abc.abstractmethod
     def analyse(self, x: torch.Tensor, level: torch.Tensor | None = None) -> torch.Tensor:
         """g_a: images x, each at its level ((N,) of level_type; None: 0), to latents y."""
+
+    def quantise(self, y: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        """Latents y, each image's at its level, to the nearest symbols, of y's shape and dtype."""
+        del level
+        return torch.round(y)
 
     @abc.abstractmethod
     def synthesise(self, y_hat: torch.Tensor, level: torch.Tensor | None = None) -> torch.Tensor:
@@ -208,9 +215,9 @@ class RateModel(TransformModel):
         self.g_a, self.g_s, self.gain, self.prior = g_a, g_s, gain, prior
 
     def analyse(self, x: torch.Tensor, level: torch.Tensor | None = None) -> torch.Tensor:
-        """g_a: y in units of the level's steps."""
+        """g_a: y in units of the level's steps, or of half of them."""
         level = self._level(x, level)
-        return self.gain.scale(self.g_a(x, level), level)
+        return self.symbol_step * self.gain.scale(self.g_a(x, level), level)
 
     def synthesise(self, y_hat: torch.Tensor, level: torch.Tensor | None = None) -> torch.Tensor:
         """g_s: images in [0, 1]."""
@@ -227,14 +234,14 @@ class RateModel(TransformModel):
         """
         y = self.analyse(x, level)
         y = y.detach() if fixed_analysis else y
-        y_hat = round_straight_through(y)
+        y_hat = straight_through(y, self.quantise(y, level))
         is_noisy = self.training and not fixed_analysis
-        noisy = y + torch.rand_like(y) - 0.5 if is_noisy else y_hat
+        noisy = y + self.symbol_step * (torch.rand_like(y) - 0.5) if is_noisy else y_hat
         x_hat = crop(self._synthesise(y_hat, level), x.shape[2:])
         return RateOutput(x_hat, self.prior.bits(y_hat, noisy, level))
 
     def _synthesise(self, y_hat: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-        x_hat: torch.Tensor = self.g_s(self.gain.unscale(y_hat, level), level)
+        x_hat: torch.Tensor = self.g_s(self.gain.unscale(y_hat / self.symbol_step, level), level)
         return x_hat if self.size is None else crop(x_hat, self.size)
 
 

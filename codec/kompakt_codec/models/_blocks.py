@@ -90,6 +90,11 @@ class LevelGain(nn.Module):
         return y_hat * torch.exp(at_level(self.log_inverse, level))[:, :, None, None]
 
 
+def straight_through(y: torch.Tensor, y_hat: torch.Tensor) -> torch.Tensor:
+    """The quantised latents with the gradient of the others (Theis et al. 2017, section 2.1)."""
+    return y + (y_hat - y).detach()
+
+
 def round_straight_through(y: torch.Tensor) -> torch.Tensor:
-    """Round to integers with the gradient of the identity (Theis et al. 2017, section 2.1)."""
-    return y + (torch.round(y) - y).detach()
+    """Round to integers with the gradient of the identity."""
+    return straight_through(y, torch.round(y))

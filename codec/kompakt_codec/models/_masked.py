@@ -24,6 +24,8 @@ SLOPE = 0.125
 ACTIVATION_LIMIT = 64.0
 LOG_SCALE_LIMIT = 4.0
 WEIGHT_LIMIT = 7.99
+_INPUT_DIVISOR = 4
+"""Of the latents in steps, for the network."""
 _LEAST_PROBABILITY = 2.0**-24
 _COMPONENTS = 3
 _LEAST_DEVIATION = 0.1
@@ -40,9 +42,13 @@ class Parameters(NamedTuple):
 class MaskedPrior(Prior):
     """P(y_hat | level), a product over the latents of mixtures given all latents before each."""
 
-    def __init__(self, latents: int, units: int, components: int, levels: int) -> None:
+    def __init__(
+        self, latents: int, units: int, components: int, levels: int, *, step: int = 1
+    ) -> None:
+        """``step`` is what lies between two symbols of a latent's quantiser."""
         super().__init__()
         self.latents, self.units, self.components, self.levels = latents, units, components, levels
+        self.step = step
         outputs = 3 * components
         self.first = _MaskedLinear(latents, 1, units, itself=False)
         self.second = _MaskedLinear(latents, units, units, itself=True)
@@ -62,6 +68,7 @@ class MaskedPrior(Prior):
         shifts: Sequence[npt.NDArray[np.int64]],
         *,
         latents: int,
+        step: int,
         weight_bits: int,
         sum_bits: int,
     ) -> Self:
@@ -72,20 +79,22 @@ class MaskedPrior(Prior):
         """
         hidden, outputs = len(weights[0]), len(weights[2])
         with torch.random.fork_rng(devices=[]):  # fresh weights are drawn, and not used
-            prior = cls(latents, hidden // latents, outputs // (3 * latents), len(shifts[0]))
+            prior = cls(
+                latents, hidden // latents, outputs // (3 * latents), len(shifts[0]), step=step
+            )
         prior.requires_grad_(False)
         scales = (2.0**-weight_bits, 2.0**-sum_bits, 2.0**-sum_bits)
         layers = zip((prior.first, prior.second, prior.last), prior.shifts, strict=True)
         for index, (layer, shift) in enumerate(layers):
-            factor = 4 if index == 0 else 1
+            factor = _INPUT_DIVISOR * step if index == 0 else 1
             layer.weight.copy_(torch.from_numpy(weights[index] * (factor * 2.0**-weight_bits)))
             layer.bias.zero_()
             shift.copy_(torch.from_numpy(shifts[index] * scales[index]))
         return prior
 
     def parameters_of(self, y_hat: torch.Tensor, level: torch.Tensor) -> Parameters:
-        """Mixtures given whole latents y_hat (N, latents) at level int64 (N,)."""
-        h = y_hat / 4
+        """Mixtures, in steps, given symbols y_hat (N, latents) at level int64 (N,)."""
+        h = y_hat / (_INPUT_DIVISOR * self.step)
         for layer, shift in ((self.first, self.shifts[0]), (self.second, self.shifts[1])):
             h = functional.leaky_relu(layer(h) + shift[level], SLOPE)
             h = h.clamp(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
@@ -95,23 +104,22 @@ class MaskedPrior(Prior):
 
     def bits(self, y_hat: torch.Tensor, y: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """Information in bits (N,) of y (N, latents, 1, 1), each latent after those before it."""
-        return mixture_bits(self.parameters_of(y_hat.flatten(1), level), y.float().flatten(1)).sum(
-            1
-        )
+        mixture = self.parameters_of(y_hat.flatten(1), level)
+        return mixture_bits(mixture, y.float().flatten(1) / self.step).sum(1)
 
     def integer_layers(
         self, fraction_bits: int
     ) -> list[tuple[npt.NDArray[np.int16], npt.NDArray[np.float64]]]:
         """Weights (out, in) in units of 2**-fraction_bits, and shifts (levels, out) with the bias.
 
-        The division of the input by 4 is folded into the first layer.
+        The division of the input is folded into the first layer.
         """
         made = []
         for index, (layer, shift) in enumerate(
             zip((self.first, self.second, self.last), self.shifts, strict=True)
         ):
             weight = (layer.weight * layer.mask).detach().cpu().double().numpy()
-            weight = weight / 4 if index == 0 else weight
+            weight = weight / (_INPUT_DIVISOR * self.step) if index == 0 else weight
             scaled = np.clip(weight, -WEIGHT_LIMIT, WEIGHT_LIMIT) * (1 << fraction_bits)
             shifts = (shift + layer.bias).detach().cpu().double().numpy()
             made.append((np.rint(scaled).astype(np.int16), shifts))

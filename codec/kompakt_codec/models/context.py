@@ -9,6 +9,7 @@ rate level make one set of weights serve the whole range of rates (Cui et al. 20
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -18,7 +19,10 @@ from kompakt_codec.models._base import ImageSpec, RateModel
 from kompakt_codec.models._blocks import ON_CPU, SLOPE, LevelGain, Modulation, Residual
 from kompakt_codec.models._conv import feature_size
 from kompakt_codec.models._masked import MaskedPrior
+from kompakt_codec.trellis import Quantiser
 
+_UNBOUNDED = 1 << 13
+"""Indices that training may reach: their symbols fit 16 bits."""
 _GAIN_STEP = 0.15
 """Of the gains' logarithms to start from, from one level to the next."""
 
@@ -35,6 +39,9 @@ class ContextConfig:
     components: int = 3
     """Logistics in each mixture."""
     levels: int = 13
+    scalar_levels: int = MAX_LEVELS
+    """So many of the levels, the coarsest, have a scalar quantiser, the others a trellis-coded one:
+    where most latents are 0, a scalar one is the better."""
 
     def __post_init__(self) -> None:
         if not 4 <= self.width <= 512 or self.width % 2 or not 0 <= self.blocks <= 16:
@@ -43,6 +50,13 @@ class ContextConfig:
             raise ValueError("latents must be 1 to 1024 and units 1 to 64")
         if not 1 <= self.components <= 8 or not 1 <= self.levels <= MAX_LEVELS:
             raise ValueError(f"components must be 1 to 8 and levels 1 to {MAX_LEVELS}")
+        if not 0 <= self.scalar_levels <= MAX_LEVELS:
+            raise ValueError(f"scalar_levels must be 0 to {MAX_LEVELS}")
+
+    @property
+    def quantiser(self) -> Quantiser:
+        """That of each level."""
+        return Quantiser(tuple(level >= self.scalar_levels for level in range(self.levels)))
 
 
 class ContextModel(RateModel):
@@ -62,9 +76,20 @@ class ContextModel(RateModel):
             g_a=_Analysis(spec.channels, size, config),
             g_s=_Synthesis(spec.channels, size, config),
             gain=LevelGain(start, latents),
-            prior=MaskedPrior(latents, config.units, config.components, levels),
+            prior=MaskedPrior(
+                latents, config.units, config.components, levels, step=config.quantiser.step
+            ),
         )
         self.latent_shape = (latents, 1, 1)
+        self.quantiser = config.quantiser
+        self.symbol_step = self.quantiser.step
+
+    def quantise(self, y: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        """See ``TransformModel``; along a trellis on the CPU."""
+        latents = y.detach().float().flatten(1).cpu().numpy()
+        most = np.full(len(latents), _UNBOUNDED)
+        symbols = self.quantiser.quantise(latents, level.tolist(), most)
+        return torch.from_numpy(symbols).to(y.device, y.dtype).view_as(y)
 
 
 class _Analysis(nn.Module):

@@ -617,7 +617,8 @@ class CompressResult(_message.Message):
     @_builtins.property
     def latents(self) -> Global___Tensor:
         """The quantised latents that the stream holds, as integers in units of the
-        quantiser's step; channels as in GetModel's latent_shape, height and width
+        quantiser's step, or of half a step if the model has levels with dependent
+        quantisers (mnist-context); channels as in GetModel's latent_shape, height and width
         that of larger images larger. Set if asked for, unless codec is a classical
         one.
         """
