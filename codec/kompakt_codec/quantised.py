@@ -74,19 +74,19 @@ class QuantisedTransforms:
     def _analyse(self, images: Pixels, levels: Levels) -> Symbols:
         y = self._transforms.analyse(images, levels)
         if self._refiner is not None:
-            y = self._refined(self._refiner, images, y, levels)
+            return self._refined(self._refiner, images, y, levels)
         return self._entropy.quantise(y, levels)
 
     @torch.inference_mode(False)  # the search needs gradients, whatever the caller's mode
     @torch.no_grad()
     def _refined(
         self, refiner: Refiner, images: Pixels, y: npt.NDArray[np.float32], levels: Levels
-    ) -> npt.NDArray[np.float32]:
+    ) -> Symbols:
         writable = np.require(images, requirements="W")  # PyTorch warns of others
         x = torch.from_numpy(writable).to(self._device).permute(0, 3, 1, 2).float().div_(255)
         level = torch.as_tensor(levels, dtype=torch.int64, device=self._device)
         latents = torch.from_numpy(y).to(self._device)
-        return refiner.refine(x, latents, level, self._effort).cpu().numpy()
+        return refiner.refine(x, latents, level, self._effort)
 
     def _synthesise(self, symbols: Symbols, levels: Levels) -> Pixels:
         return self._transforms.synthesise(symbols, levels)

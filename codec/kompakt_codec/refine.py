@@ -5,9 +5,13 @@ al. 2020, "Improving Inference for Neural Image Compression"). What a decoder do
 all.
 """
 
+from typing import NamedTuple
+
+import numpy as np
 import torch
 
 from kompakt_codec.context_coder import ContextEntropy
+from kompakt_codec.entropy import Symbols
 from kompakt_codec.models import RateModel, distortion_weights
 from kompakt_codec.precision import reduced_precision
 
@@ -33,50 +37,72 @@ class Refiner:
         moves = [_SHORT_MOVE if is_one else 1.0 for is_one in entropy.quantiser.dependent]
         self._moves = entropy.quantiser.step * torch.tensor(moves, device=device)
 
-    def refine(
-        self, x: torch.Tensor, y: torch.Tensor, level: torch.Tensor, steps: int
-    ) -> torch.Tensor:
+    def refine(self, x: torch.Tensor, y: torch.Tensor, level: torch.Tensor, steps: int) -> Symbols:
         """Quantise latents y (N, C, h, w) of images x, then mend each image's, ``steps`` times.
 
         Each step moves the latent for which the cost's gradient promises most, quantises again, and
-        keeps what that gives if the cost falls.
+        goes on from there if the cost falls. Of all that was tried, the symbols are those that cost
+        least in whole bytes: a search by the estimated bits alone would fill its last byte with
+        nothing as often as not.
         """
         distance = self._moves[level][:, None, None, None]
-        y_hat = self._quantise(y, level)
-        cost, gradient = self._cost(x, y_hat, level)
-        failed = torch.zeros_like(y_hat, dtype=torch.bool)
+        here = self._tried(x, y, level)
+        tried = [here]
+        failed = torch.zeros_like(y, dtype=torch.bool)
         for step in range(steps):
-            chosen, direction = _best_move((y - y_hat) / self._model.symbol_step, gradient, failed)
-            moved = y + distance * chosen * direction
-            new_hat = self._quantise(moved, level)
-            new_cost, new_gradient = self._cost(x, new_hat, level, gradient=step + 1 < steps)
-            better = (new_cost < cost)[:, None, None, None]
-            failed = ~better & (failed | chosen)
-            y, y_hat, gradient = (
-                torch.where(better, new, old)
-                for new, old in ((moved, y), (new_hat, y_hat), (new_gradient, gradient))
-            )
-            cost = torch.minimum(cost, new_cost)
-        return y_hat
+            error = (here.y - here.y_hat) / self._model.symbol_step
+            chosen, direction = _best_move(error, here.gradient, failed)
+            moved = here.y + distance * chosen * direction
+            there = self._tried(x, moved, level, gradient=step + 1 < steps)
+            tried.append(there)
+            better = there.cost < here.cost
+            failed = ~better[:, None, None, None] & (failed | chosen)
+            here = _Tried(*(_where(better, *pair) for pair in zip(there, here, strict=True)))
+        return self._cheapest(tried, level)
 
-    def _quantise(self, y: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+    def _tried(
+        self, x: torch.Tensor, y: torch.Tensor, level: torch.Tensor, *, gradient: bool = True
+    ) -> "_Tried":
         symbols = self._entropy.quantise(y.cpu().numpy(), level.tolist())
-        return torch.from_numpy(symbols).to(y)
-
-    def _cost(
-        self, x: torch.Tensor, y_hat: torch.Tensor, level: torch.Tensor, *, gradient: bool = True
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Bits plus weighted squared error (N,) of each image, and its gradient or zeros."""
         weight = DISTORTION_SHARE * distortion_weights(self._model.levels).to(x.device)[level]
         with torch.set_grad_enabled(gradient):
-            y_hat = y_hat.detach().clone().requires_grad_(gradient)
+            y_hat = torch.from_numpy(symbols).to(y).requires_grad_(gradient)
             with reduced_precision(x.device):
                 x_hat = self._model.synthesise(y_hat, level)
-            cost = self._prior.bits(y_hat, y_hat, level)
-            cost = cost + weight * (x_hat.float() - x).square().flatten(1).sum(1)
-            if not gradient:
-                return cost, torch.zeros_like(y_hat)
-            return cost.detach(), torch.autograd.grad(cost.sum(), y_hat)[0]
+            error = weight * (x_hat.float() - x).square().flatten(1).sum(1)
+            cost = self._prior.bits(y_hat, y_hat, level) + error
+            slope = torch.zeros_like(y)
+            if gradient:
+                (slope,) = torch.autograd.grad(cost.sum(), y_hat)
+        return _Tried(y, y_hat.detach(), error.detach(), cost.detach(), slope)
+
+    def _cheapest(self, tried: "list[_Tried]", level: torch.Tensor) -> Symbols:
+        levels, costs = level.tolist(), []
+        rounds = [one.y_hat.cpu().numpy().astype(np.int16) for one in tried]
+        for symbols, one in zip(rounds, tried, strict=True):
+            lengths = np.array([len(payload) for payload in self._entropy.encode(symbols, levels)])
+            costs.append(8 * lengths + one.error.cpu().numpy())
+        best = np.argmin(costs, 0)
+        cheapest: Symbols = np.stack(rounds)[best, np.arange(len(best))]
+        return cheapest
+
+
+class _Tried(NamedTuple):
+    """Latents y, the symbols that they become, and what those cost."""
+
+    y: torch.Tensor
+    y_hat: torch.Tensor
+    error: torch.Tensor
+    """Weighted, in bits (N,)."""
+    cost: torch.Tensor
+    """Estimated bits and error (N,)."""
+    gradient: torch.Tensor
+    """Of the cost, or zeros."""
+
+
+def _where(mask: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """A's rows where the mask (N,) is set, and b's elsewhere."""
+    return torch.where(mask.view(-1, *[1] * (a.ndim - 1)), a, b)
 
 
 def _best_move(
