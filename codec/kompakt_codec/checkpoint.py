@@ -25,6 +25,7 @@ from kompakt_codec.frame import MAX_LEVELS
 from kompakt_codec.gaussian_coder import GaussianEntropy
 from kompakt_codec.hyper_coder import HyperEntropy
 from kompakt_codec.models import (
+    ContextModel,
     ImageSpec,
     TransformModel,
     build_model,
@@ -211,6 +212,10 @@ class Checkpoint:
             raise CheckpointError("labels must differ from each other")
         if not model.levels == entropy.levels == header.levels > header.default_level:
             raise CheckpointError("the entropy path has other rate levels than the model")
+        if isinstance(entropy, ContextEntropy) and (
+            not isinstance(model, ContextModel) or model.quantiser != entropy.quantiser
+        ):
+            raise CheckpointError("the entropy path has another quantiser than the model")
         if entropy.fingerprint.hex() != header.fingerprint:
             raise CheckpointError("the entropy path does not have the header's fingerprint")
         if _synthesis_hash(model) != header.synthesis_hash:

@@ -46,7 +46,7 @@ MAX_COMPONENTS = 8
 """With more, a sum of masses could leave 64 bits."""
 _DEPENDENT = "dependent"
 _KINDS = {
-    "max_symbols": torch.int32,
+    "max_symbols": torch.int32,  # the largest index of each level
     "sizes": torch.int32,
     "exp": torch.int32,
     "sigmoid": torch.int32,
@@ -299,5 +299,5 @@ def _masks(latents: int, hidden: int, outputs: int) -> list[npt.NDArray[np.bool_
 
 def _whole(array: npt.NDArray[Any], count: int) -> list[int]:
     if array.shape != (count,):
-        raise CheckpointError("the context model's sizes have another number")
+        raise CheckpointError(f"the context model has {array.size} numbers in place of {count}")
     return [int(n) for n in array]

@@ -21,7 +21,9 @@ most of what the search finds is taken as fewer bytes, the rest as less error.""
 
 
 _SHORT_MOVE = 0.35
-"""Of a trellis-coded latent, in steps: the nearest path changes in its neighbours as well."""
+"""Of a trellis-coded latent, in steps: a whole one would change too much of its neighbours."""
+_BEYOND = 0.4
+"""How far outside the outermost symbols a latent may start, in steps: a move brings it in."""
 
 
 class Refiner:
@@ -34,8 +36,10 @@ class Refiner:
         # Convolutions' gradients are faster so.
         self._model = model.to(memory_format=torch.channels_last)
         self._entropy, self._prior = entropy, entropy.prior().to(device)
+        step = entropy.quantiser.step
         moves = [_SHORT_MOVE if is_one else 1.0 for is_one in entropy.quantiser.dependent]
-        self._moves = entropy.quantiser.step * torch.tensor(moves, device=device)
+        self._moves = step * torch.tensor(moves, device=device)
+        self._bounds = step * (torch.tensor(entropy.max_symbols, device=device) + _BEYOND)
 
     def refine(self, x: torch.Tensor, y: torch.Tensor, level: torch.Tensor, steps: int) -> Symbols:
         """Quantise latents y (N, C, h, w) of images x, then mend each image's, ``steps`` times.
@@ -45,12 +49,13 @@ class Refiner:
         least in whole bytes: a search by the estimated bits alone would fill its last byte with
         nothing as often as not.
         """
-        distance = self._moves[level][:, None, None, None]
+        distance, bound = (n[level][:, None, None, None] for n in (self._moves, self._bounds))
+        y = torch.clamp(y, -bound, bound)
         here = self._tried(x, y, level)
         tried = [here]
         failed = torch.zeros_like(y, dtype=torch.bool)
         for step in range(steps):
-            error = (here.y - here.y_hat) / self._model.symbol_step
+            error = (y - here.y_hat) / self._model.symbol_step
             chosen, direction = _best_move(error, here.gradient, failed)
             moved = here.y + distance * chosen * direction
             there = self._tried(x, moved, level, gradient=step + 1 < steps)

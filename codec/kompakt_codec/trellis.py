@@ -41,13 +41,17 @@ class Quantiser:
     def quantise(
         self, latents: npt.NDArray[np.float32], levels: Sequence[float], most: npt.NDArray[np.int64]
     ) -> Symbols:
-        """Latents (N, n) to the nearest symbols, int16, with indices from -most (N,) to most."""
-        chosen = np.asarray(levels, np.int64)
-        step, limit = self.step, most[:, None]
-        symbols = np.fmin(np.fmax(np.rint(latents / step), -limit), limit) * step  # NaN too
-        rows = np.flatnonzero(np.asarray(self.dependent)[chosen])
+        """Latents (N, n) to the nearest symbols, int16, with indices from -most (N,) to most.
+
+        What is not a number is as the lowest one.
+        """
+        limit = most[:, None]
+        furthest = self.step * (limit + 1)  # of numbers that are nearest to a symbol
+        bounded = np.fmin(np.fmax(latents, -furthest), furthest)
+        symbols = self.step * np.clip(np.rint(bounded / self.step), -limit, limit)
+        rows = np.flatnonzero(np.asarray(self.dependent)[np.asarray(levels, np.int64)])
         if len(rows):
-            symbols[rows] = _nearest_paths(latents[rows].astype(np.float64), most[rows])
+            symbols[rows] = _nearest_paths(bounded[rows].astype(np.float64), most[rows])
         return symbols.astype(np.int16)
 
 
@@ -94,9 +98,7 @@ def _nearest_paths(latents: npt.NDArray[np.float64], most: npt.NDArray[np.int64]
 
 @kernel
 def _nearest_index(latent: float, odd: int, parity: int, most: int) -> int:
-    """The index of a parity whose symbol 2 k + odd is nearest to the latent; NaN as 0."""
-    limit = 2.0 * most + 1.0
-    latent = min(max(latent, -limit), limit) if latent == latent else 0.0
+    """The index of a parity whose symbol 2 k + odd is nearest to a latent near them."""
     k = 2 * int(np.rint((latent - odd - 2 * parity) / 4)) + parity
     if k > most:
         return k - 2

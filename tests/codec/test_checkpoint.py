@@ -112,6 +112,17 @@ def test_a_step_must_be_positive(tmp_path):
         Checkpoint.load(changed)
 
 
+@pytest.mark.parametrize("scalar_levels", [None, 5, 4])
+def test_the_model_and_the_entropy_path_have_one_quantiser(tmp_path, scalar_levels):
+    saved = make_level_checkpoint()
+    saved.save(tmp_path / "levels.safetensors")
+    config = {**saved.header.config, "scalar_levels": scalar_levels}
+    config = {key: value for key, value in config.items() if value is not None}
+    changed = edit(tmp_path / "levels.safetensors", header={"config": config})
+    with pytest.raises(CheckpointError, match="quantiser"):
+        Checkpoint.load(changed)
+
+
 def test_files_that_are_no_checkpoints(tmp_path, path):
     with pytest.raises(CheckpointError, match="missing"):
         Checkpoint.load(tmp_path / "missing.safetensors")

@@ -236,6 +236,7 @@ def test_every_number_of_the_path_is_in_its_fingerprint(dependent):
         ("dependent", torch.tensor([0, 0, 0], dtype=torch.int32)),
         ("dependent", torch.tensor([0, 2, 1], dtype=torch.int32)),
         ("dependent", torch.tensor([1], dtype=torch.int32)),
+        ("dependent", torch.tensor([0, 1, 1], dtype=torch.int16)),
         ("exp", torch.ones(7, dtype=torch.int32)),
         ("sigmoid", torch.full((4096,), 2**21, dtype=torch.int32)),
     ],
@@ -259,13 +260,14 @@ def test_a_path_that_looks_ahead_is_refused():
         )
 
 
-def test_the_training_prior_and_its_integers_agree_in_rate():
+@pytest.mark.parametrize("dependent", [SCALAR, MIXED])
+def test_the_training_prior_and_its_integers_agree_in_rate(dependent):
     torch.manual_seed(0)
-    prior = MaskedPrior(LATENTS, 8, 2, LEVELS)
+    prior = MaskedPrior(LATENTS, 8, 2, LEVELS, step=1 + any(dependent))
     for parameter in prior.parameters():
         parameter.data.add_(0.1 * torch.randn_like(parameter))
-    entropy = ContextEntropy.freeze(prior, max_symbols=[20] * LEVELS)
-    symbols = random_symbols(8, [1] * 200)
+    entropy = ContextEntropy.freeze(prior, max_symbols=[20] * LEVELS, dependent=dependent)
+    symbols = random_symbols(8, [1] * 200, dependent=dependent)
     y = torch.from_numpy(symbols).float().flatten(1)
     with torch.no_grad():
         estimated = prior.bits(y, y, torch.ones(200, dtype=torch.int64)).mean().item()

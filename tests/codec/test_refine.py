@@ -57,6 +57,23 @@ def test_every_step_lowers_the_cost_in_bytes_or_changes_nothing(scalar_levels):
 
 
 @pytest.mark.parametrize("scalar_levels", [13, 4])
+def test_latents_beyond_the_outermost_symbols_are_mended_too(scalar_levels):
+    torch.manual_seed(0)
+    config = {"latents": 9, "scalar_levels": scalar_levels}
+    model = build_model("context", ImageSpec(height=8, width=8, channels=1), config).eval()
+    entropy = ContextEntropy.freeze(
+        model.prior, max_symbols=[BOUND] * model.levels, dependent=model.quantiser.dependent
+    )
+    level = torch.full((32,), 6)
+    signs = torch.sign(torch.randn(32, 9, 1, 1))
+    with torch.no_grad():
+        x = model.synthesise(model.symbol_step * signs, level)
+        refiner = Refiner(model, entropy, x.device)
+        made = [refiner.refine(x, 40 * signs, level, steps) for steps in (0, 9)]
+    assert (made[1] != made[0]).any()
+
+
+@pytest.mark.parametrize("scalar_levels", [13, 4])
 def test_the_prior_of_an_entropy_path_is_the_one_that_it_was_made_of(scalar_levels):
     torch.manual_seed(0)
     config = {"latents": 9, "scalar_levels": scalar_levels}

@@ -6,7 +6,7 @@ import torch
 from kompakt_training.errors import TrainingError
 from kompakt_training.loop import fit, open_trainer
 from kompakt_training.losses import LOSSES
-from kompakt_training.quantiser import rounded_mse
+from kompakt_training.quantiser import quantised_mse
 from kompakt_training.recipes import RECIPES
 from kompakt_training.schedule import one_cycle
 from kompakt_training.state import load_state
@@ -85,7 +85,7 @@ def test_the_best_weights_are_those_of_the_least_validation_mse(tmp_path, model)
     trainer.model.eval()
     pixels = torch.from_numpy(images.val).permute(0, 3, 1, 2)
     levels = torch.from_numpy(images.labels.val) + 1 if model == "cvae" else None
-    assert rounded_mse(trainer.model, pixels, levels) == pytest.approx(
+    assert quantised_mse(trainer.model, pixels, levels) == pytest.approx(
         state.history[state.best_epoch - 1]["val_mse"]
     )
 

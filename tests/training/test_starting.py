@@ -80,7 +80,10 @@ def test_a_context_models_prior_is_what_its_integers_were_made_of(tmp_path):
 
     model = restored(checkpoint, load_start(tmp_path / "tiny.safetensors"))
 
-    again = ContextEntropy.freeze(model.prior, max_symbols=checkpoint.entropy.max_symbols)
+    entropy = checkpoint.entropy
+    again = ContextEntropy.freeze(
+        model.prior, max_symbols=entropy.max_symbols, dependent=entropy.quantiser.dependent
+    )
     assert again.fingerprint == checkpoint.entropy.fingerprint
 
 

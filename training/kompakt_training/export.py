@@ -36,7 +36,7 @@ _ENOUGH_SYMBOLS = 1 << 24
 """So many of a level show how often each is; those of all photographs would not fit into memory."""
 _SIDE_BATCH = 256
 _REFINEMENT_MARGIN = 2
-"""How far beyond what rounding gave in training a symbol may be."""
+"""How far beyond what g_a's latents gave in training an index may be."""
 
 
 def export_checkpoint(
@@ -114,7 +114,7 @@ def freeze(
     pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
     if isinstance(model, ContextModel):
         reaches = [np.abs(symbols_of(model, pixels, q)).max() for q in range(model.levels)]
-        indices = [int(reach) // model.symbol_step for reach in reaches]
+        indices = [-(-int(reach) // model.symbol_step) for reach in reaches]
         bounds = [min(MAX_INDEX, index + _REFINEMENT_MARGIN) for index in indices]
         dependent = model.quantiser.dependent
         return ContextEntropy.freeze(model.prior, max_symbols=bounds, dependent=dependent)

@@ -82,7 +82,7 @@ def rate_distortion_loss(
     R + lambda D (Ballé et al. 2017, equation 2), divided by sqrt(lambda) so that no level drowns
     the others. The rate's weight rises over the first part of the run (``progress`` 0 to 1), since
     latents of untrained transforms would collapse before they carry anything. The last part trains
-    the synthesis and the prior on rounded latents, the analysis stays. In evaluation each image's
+    the synthesis and the prior on quantised latents, the analysis stays. In evaluation each image's
     level is its position's, and all of the rate counts.
     """
     del labels

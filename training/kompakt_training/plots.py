@@ -26,7 +26,7 @@ def plot_history(path: Path, history: Sequence[HistoryRow], *, title: str, model
     _label(losses, "epoch", LOSS_LABELS[model], "Loss")
     losses.legend()
     quality.plot(epochs, [row["val_psnr_db"] for row in history], ".-", color=_COLOURS[1])
-    _label(quality, "epoch", "PSNR, dB", "Validation images, latents rounded")
+    _label(quality, "epoch", "PSNR, dB", "Validation images, latents quantised")
     _save(figure, path)
 
 

@@ -40,10 +40,10 @@ def fit_step(model: TransformModel, pixels: torch.Tensor, scale: float = 1.0) ->
 
 
 @torch.inference_mode()
-def rounded_mse(
+def quantised_mse(
     model: TransformModel, pixels: torch.Tensor, levels: torch.Tensor | None = None
 ) -> float:
-    """Pooled MSE on [0, 1] of images rebuilt from rounded latents, themselves rounded to 8 bits.
+    """Pooled MSE on [0, 1] of images rebuilt from quantised latents, themselves rounded to 8 bits.
 
     Each image's rate level is given by ``levels``, int64 (N,), else by its position, so that all
     levels have their share.

@@ -16,7 +16,7 @@ from kompakt_training.growth import deepened
 from kompakt_training.imageset import Images, ImageSet, LabelNumbers
 from kompakt_training.losses import CONDITIONAL, LOSSES, Loss
 from kompakt_training.processes import Processes
-from kompakt_training.quantiser import fit_step, rounded_mse, to_unit, unit_batches
+from kompakt_training.quantiser import fit_step, quantised_mse, to_unit, unit_batches
 from kompakt_training.recipes import RECIPES
 from kompakt_training.requirements import batch_size_of, require_labels, run_identity
 from kompakt_training.schedule import one_cycle
@@ -218,7 +218,7 @@ class Trainer:
         levels = None
         if self.settings.model in CONDITIONAL and self._labels[1] is not None:
             levels = self._labels[1] + 1
-        return total / len(self._val), rounded_mse(model, self._val, levels)
+        return total / len(self._val), quantised_mse(model, self._val, levels)
 
     def _averaged(self) -> TransformModel:
         """The model that validation and the checkpoint are of."""

@@ -84,7 +84,7 @@ class SizeRange:
 
 
 class TransformModel(nn.Module, abc.ABC):
-    """A pair of transforms, g_a and g_s, around latents that are rounded to integers.
+    """A pair of transforms, g_a and g_s, around latents that are quantised to integers.
 
     Images x are float32 (N, channels, height, width) in [0, 1]; latents y are float32 (N, C, h, w)
     in units of which the symbols are whole numbers.
@@ -134,7 +134,7 @@ class TransformModel(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def synthesise(self, y_hat: torch.Tensor, level: torch.Tensor | None = None) -> torch.Tensor:
-        """g_s: rounded latents y_hat, each at its level, to images x_hat in [0, 1].
+        """g_s: quantised latents y_hat, each at its level, to images x_hat in [0, 1].
 
         A model of any size may return more rows and columns than the image had.
         """
@@ -226,10 +226,10 @@ class RateModel(TransformModel):
     def forward(
         self, x: torch.Tensor, level: torch.Tensor, *, fixed_analysis: bool = False
     ) -> RateOutput:
-        """Reconstruct x through rounded latents, differentiably, and estimate their information.
+        """Reconstruct x through quantised latents, differentiably, and estimate their information.
 
         In training the rate is that of noisy latents (Minnen & Singh 2020), unless the analysis is
-        fixed: then nothing needs their gradient, and the rate is that of the rounded ones, as a
+        fixed: then nothing needs their gradient, and the rate is that of the quantised ones, as a
         stream has it (Guo et al. 2021, "Soft then Hard").
         """
         y = self.analyse(x, level)

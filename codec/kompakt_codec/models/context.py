@@ -1,8 +1,8 @@
 """Rate-distortion-trained transforms for small images, with a context model over their latents.
 
-A convolutional encoder and decoder around a vector of rounded latents, trained on rate plus
+A convolutional encoder and decoder around a vector of quantised latents, trained on rate plus
 weighted distortion (Ballé et al. 2017, "End-to-end Optimized Image Compression") with additive
-noise for the rate and rounding for the decoder (Minnen & Singh 2020). An autoregressive prior
+noise for the rate and the quantiser for the decoder (Minnen & Singh 2020). An autoregressive prior
 codes each latent given those before it (Mentzer et al. 2018; Minnen et al. 2018). Gains for each
 rate level make one set of weights serve the whole range of rates (Cui et al. 2021).
 """
@@ -86,6 +86,8 @@ class ContextModel(RateModel):
 
     def quantise(self, y: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         """See ``TransformModel``; along a trellis on the CPU."""
+        if self.symbol_step == 1:
+            return super().quantise(y, level)
         latents = y.detach().float().flatten(1).cpu().numpy()
         most = np.full(len(latents), _UNBOUNDED)
         symbols = self.quantiser.quantise(latents, level.tolist(), most)
