@@ -114,12 +114,6 @@ def _parser() -> Parser:
         action=argparse.BooleanOptionalAction,
         help="half of the images are seen mirrored, left to right (default: where they are tiles)",
     )
-    recipe.add_argument(
-        "--warp",
-        action="store_true",
-        help="half of the images are seen a little rotated, sheared and scaled: for sets so small "
-        "that a model learns them by heart",
-    )
     for name, text in _CONFIG_FLAGS.items():
         recipe.add_argument(flag(name), type=int, metavar="N", help=text)
     recipe.add_argument(
@@ -245,7 +239,6 @@ def _settings(parser: Parser, args: argparse.Namespace, model: str) -> Settings:
             learning_rate=args.learning_rate,
             seed=args.seed,
             mirror=bool(args.mirror),
-            warp=args.warp,
         )
     except ValueError as exc:
         parser.error(str(exc))

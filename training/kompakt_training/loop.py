@@ -65,13 +65,13 @@ def _refuse_other_run(
     theirs: Mapping[str, str | int | float],
     ours: Mapping[str, str | int | float],
 ) -> None:
-    for key in {**ours, "init": "", "mirror": "", "warp": ""}:
+    for key in {**ours, "init": "", "mirror": ""}:
         if theirs.get(key, "") == ours.get(key, ""):
             continue
         what = f"{flag(key)} {theirs.get(key)}, not {ours.get(key)}"
         if key == "images_sha256":
             what = "other images"
-        if key in ("init", "mirror", "warp"):
+        if key in ("init", "mirror"):
             what = f"another {flag(key)}"
         raise TrainingError(
             f"{path.parent} holds a run with {what}: give the same settings or another --out, "

@@ -27,8 +27,6 @@ class Settings:
     seed: int = DEFAULT_SEED
     mirror: bool = False
     """Whether half of the images are seen mirrored left to right."""
-    warp: bool = False
-    """Whether half of the images are seen under a small affine map (``warped``)."""
     init: str = ""
     """SHA-256 of the weights to start from, hexadecimal, or empty for fresh ones."""
 
@@ -54,7 +52,6 @@ class Settings:
         learning_rate: float | None = None,
         seed: int = DEFAULT_SEED,
         mirror: bool = False,
-        warp: bool = False,
         init: str = "",
     ) -> "Settings":
         """The model's recipe, with what is given put in its place."""
@@ -67,7 +64,6 @@ class Settings:
             learning_rate=recipe.learning_rate if learning_rate is None else learning_rate,
             seed=seed,
             mirror=mirror,
-            warp=warp,
             init=init,
         )
 
@@ -81,7 +77,6 @@ class Settings:
             "learning_rate": self.learning_rate,
             "seed": self.seed,
             **({"mirror": 1} if self.mirror else {}),
-            **({"warp": 1} if self.warp else {}),
             **({"init": self.init} if self.init else {}),
         }
 
@@ -148,12 +143,10 @@ def command_line(
         words += ["--image-memory", f"{memory_gib:g}"]
     defaults = Settings.from_recipe(settings.model).flat()
     for key, value in settings.flat().items():
-        if key not in ("mirror", "warp", "init") and value != defaults[key]:
+        if key not in ("mirror", "init") and value != defaults[key]:
             words += [flag(key), str(value)]
     if settings.mirror != mirrored_by_default(crop):
         words.append("--mirror" if settings.mirror else "--no-mirror")
-    if settings.warp:
-        words.append("--warp")
     if export.name != default_name(dataset, settings.model):
         words += ["--name", export.name]
     if export.step_scale != DEFAULT_STEP_SCALE:

@@ -25,7 +25,6 @@ from kompakt_training.settings import Settings
 from kompakt_training.state import HistoryRow, TrainingState, hash_tensors
 from kompakt_training.steps import LossMeans, OnStep, Step, ignore
 from kompakt_training.tiles import crops
-from kompakt_training.warping import warped
 
 _BETAS = (0.9, 0.99)
 _AVERAGE_DECAY = 0.999
@@ -168,7 +167,6 @@ class Trainer:
         labels = None if self._labels[0] is None else self._labels[0][indices]
         with self._precision:
             batch = to_unit(self._drawn(self._train[indices].contiguous()))
-            batch = warped(batch) if self.settings.warp else batch
             loss = LOSSES[self.settings.model](self.model, batch, progress, labels)
         self._optimizer.zero_grad()
         loss.total.backward()  # type: ignore[no-untyped-call]
