@@ -24,7 +24,7 @@ from kompakt_codec.quality import (
     warm_up,
 )
 from kompakt_codec.quality._rival import (
-    is_of_use,
+    challenger,
     lossless_may_win,
 )
 from tests.codec.streams import decoded
@@ -182,14 +182,17 @@ def test_a_refusal_says_what_is_nearest(codec, images):
     assert "no level of a model is lossless for sure on every device" in str(lossy)
 
 
-def test_what_is_told_to_be_of_no_use_is_of_none(images):
+def test_no_search_is_left_out_that_is_of_use(images):
     for pixels in images:
         lossless = len(encode_classical_lossless(pixels).payload)
         assert lossless_may_win(pixels, lossless + 1)
-        for bound in (0.0005, 0.005, 0.05):
-            best = len(encode_classical(pixels, bound).payload)
-            assert is_of_use(pixels, best + 1, bound)
-    assert not is_of_use(images[0], 30, 0.005)
+        for bound in (0, 0.0005, 0.005, 0.05):
+            best = encode_classical(pixels, bound) if bound else encode_classical_lossless(pixels)
+            made = challenger(pixels, len(best.payload) + 1, bound, max_payload=None)
+            assert made is not None
+            assert len(made.payload) == len(best.payload)
+            assert made.mse <= bound
+    assert challenger(images[0], 30, 0.005, max_payload=None) is None
 
 
 def test_a_codec_that_was_warmed_up_gives_what_it_gave_before(digits, codec):

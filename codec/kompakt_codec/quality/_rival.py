@@ -80,16 +80,15 @@ def challenger(
         return encode_classical_lossless(pixels) if is_small else None
     if pixels.shape[0] * pixels.shape[1] >= LARGE and max_mse > 0:
         return _large_challenger(pixels, limit, max_mse, max_payload)
-    if limit < ANY_LENGTH and not is_of_use(pixels, limit, max_mse):
-        return None
+    if limit < ANY_LENGTH:
+        is_small = lossless_may_win(pixels, limit)
+        if not _webp_may_win(pixels, limit, max_mse):
+            return encode_classical_lossless(pixels) if is_small else None
+        if not is_small and max_payload is None:
+            return encode_classical_near(pixels, max_mse, QUALITIES)
     if max_payload is None:
         return smallest_within_mse(pixels, max_mse)
     return best_within_bytes(pixels, max_payload, max_mse)
-
-
-def is_of_use(pixels: Pixels, limit: int, max_mse: float) -> bool:
-    """Whether a payload shorter than a limit, with an MSE not above a bound, may be found."""
-    return lossless_may_win(pixels, limit) or _webp_may_win(pixels, limit, max_mse)
 
 
 def smallest_within_mse(pixels: Pixels, max_mse: float) -> ClassicalBody:
