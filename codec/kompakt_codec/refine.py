@@ -18,8 +18,6 @@ from kompakt_codec.precision import reduced_precision
 DISTORTION_SHARE = 0.5
 """Of the training's distortion weight. At one curve of rate and distortion it is a place on it:
 most of what the search finds is taken as fewer bytes, the rest as less error."""
-
-
 _SHORT_MOVE = 0.35
 """Of a trellis-coded latent, in steps: a whole one would change too much of its neighbours."""
 _BEYOND = 0.4
@@ -46,8 +44,7 @@ class Refiner:
 
         Each step moves the latent for which the cost's gradient promises most, quantises again, and
         goes on from there if the cost falls. Of all that was tried, the symbols are those that cost
-        least in whole bytes: a search by the estimated bits alone would fill its last byte with
-        nothing as often as not.
+        least in whole bytes: estimated bits do not tell how much of the last byte stays empty.
         """
         distance, bound = (n[level][:, None, None, None] for n in (self._moves, self._bounds))
         y = torch.clamp(y, -bound, bound)
