@@ -15,11 +15,13 @@ from kompakt_codec.entropy import Symbols
 from kompakt_codec.models import RateModel, distortion_weights
 from kompakt_codec.precision import reduced_precision
 
-DISTORTION_SHARE = 0.5
+DISTORTION_SHARE = 0.6
 """Of the training's distortion weight. At one curve of rate and distortion it is a place on it:
 most of what the search finds is taken as fewer bytes, the rest as less error."""
-_SHORT_MOVE = 0.35
-"""Of a trellis-coded latent, in steps: a whole one would change too much of its neighbours."""
+_SHORT_MOVE, _ALONG = 0.35, 0.25
+"""Of trellis-coded latents, in steps: of one alone, whose neighbours change with it, and of the one
+that moves furthest where all do."""
+_LEAST = 1e-12
 _BEYOND = 0.4
 """How far outside the outermost symbols a latent may start, in steps: a move brings it in."""
 
@@ -35,18 +37,22 @@ class Refiner:
         self._model = model.to(memory_format=torch.channels_last)
         self._entropy, self._prior = entropy, entropy.prior().to(device)
         step = entropy.quantiser.step
-        moves = [_SHORT_MOVE if is_one else 1.0 for is_one in entropy.quantiser.dependent]
-        self._moves = step * torch.tensor(moves, device=device)
+        self._dependent = torch.tensor(entropy.quantiser.dependent, device=device)
+        self._moves = step * torch.where(self._dependent, _SHORT_MOVE, 1.0)
         self._bounds = step * (torch.tensor(entropy.max_symbols, device=device) + _BEYOND)
 
     def refine(self, x: torch.Tensor, y: torch.Tensor, level: torch.Tensor, steps: int) -> Symbols:
         """Quantise latents y (N, C, h, w) of images x, then mend each image's, ``steps`` times.
 
-        Each step moves the latent for which the cost's gradient promises most, quantises again, and
-        goes on from there if the cost falls. Of all that was tried, the symbols are those that cost
-        least in whole bytes: estimated bits do not tell how much of the last byte stays empty.
+        Each step moves latents, quantises again, and goes on from there if the cost falls. Along a
+        trellis all of them first follow the cost's gradient, for as long as that pays; then, and
+        otherwise from the start, it is the one of which the gradient promises most. Of all that was
+        tried, the symbols are those that cost least in whole bytes: estimated bits do not tell how
+        much of the last byte stays empty.
         """
-        distance, bound = (n[level][:, None, None, None] for n in (self._moves, self._bounds))
+        distance, bound, together = (
+            n[level][:, None, None, None] for n in (self._moves, self._bounds, self._dependent)
+        )
         y = torch.clamp(y, -bound, bound)
         here = self._tried(x, y, level)
         tried = [here]
@@ -54,11 +60,14 @@ class Refiner:
         for step in range(steps):
             error = (y - here.y_hat) / self._model.symbol_step
             chosen, direction = _best_move(error, here.gradient, failed)
-            moved = here.y + distance * chosen * direction
+            largest = here.gradient.abs().amax((1, 2, 3), keepdim=True).clamp(min=_LEAST)
+            along = -_ALONG * self._model.symbol_step * here.gradient / largest
+            moved = here.y + torch.where(together, along, distance * chosen * direction)
             there = self._tried(x, moved, level, gradient=step + 1 < steps)
             tried.append(there)
-            better = there.cost < here.cost
-            failed = ~better[:, None, None, None] & (failed | chosen)
+            better = (there.cost < here.cost)[:, None, None, None]
+            failed = ~better & (failed | (chosen & ~together))
+            together = together & better
             here = _Tried(*(_where(better, *pair) for pair in zip(there, here, strict=True)))
         return self._cheapest(tried, level)
 
@@ -103,7 +112,7 @@ class _Tried(NamedTuple):
 
 
 def _where(mask: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """A's rows where the mask (N,) is set, and b's elsewhere."""
+    """A's rows where the mask (N, 1, 1, 1) is set, and b's elsewhere."""
     return torch.where(mask.view(-1, *[1] * (a.ndim - 1)), a, b)
 
 
