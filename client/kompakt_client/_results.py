@@ -78,8 +78,9 @@ class Compressed:
     metadata_bytes: int = 0
     """How many bytes of the stream keep the image's metadata."""
     latents: npt.NDArray[np.generic] | None = field(default=None, repr=False, compare=False)
-    """The quantised latents, int16 (C, h, w), in units of the quantiser's step or of half of it; if
-    asked for, and if the model made the payload."""
+    """The quantised latents, int16 (C, h, w), in units of the quantiser's step, or of half of it at
+    all levels of a model that has some with dependent quantisers, such as mnist-context; if asked
+    for, and if the model made the payload."""
     reconstruction: npt.NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
     """What the stream decodes to, uint8 HWC; if asked for."""
     mse: float | None = None

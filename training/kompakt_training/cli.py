@@ -39,9 +39,9 @@ _CONFIG_FLAGS = {
     "latents": "numbers that an image becomes",
     "classes": "labels that a cvae knows",
     "levels": "ae: values that each latent can take, odd; context: rate levels",
-    "scalar_levels": "context: so many of the coarsest levels have a scalar quantiser, the others "
-    "a trellis-coded one",
-    "blocks": "residual blocks in each transform",
+    "scalar_levels": "context: so many of the coarsest levels have a scalar quantiser, which is "
+    "better where most latents are 0, the others a trellis-coded one (default: 3)",
+    "blocks": "residual blocks in each transform, beside those that it has anyway",
     "units": "context: hidden units of the prior for each latent and layer; hyperprior: channels",
     "side": "channels of the side information",
     "groups": "steps in which a hyperprior's channels are coded",
@@ -229,7 +229,7 @@ def _settings(parser: Parser, args: argparse.Namespace, model: str) -> Settings:
     config = {name: getattr(args, name) for name in _CONFIG_FLAGS}
     given = {name: value for name, value in config.items() if value is not None}
     if foreign := given.keys() - RECIPES[model].config:
-        parser.error(f"--{min(foreign)} is not for --model {model}")
+        parser.error(f"{flag(min(foreign))} is not for --model {model}")
     try:
         return Settings.from_recipe(
             model,
