@@ -14,7 +14,7 @@ def test_photographs_are_measured_both_ways(tmp_path):
     for number, image in enumerate(load_sample_images().images):
         Image.fromarray(image[:160, :200]).save(tmp_path / f"{number}.png")
     command = [sys.executable, "-m", "benchmarks.photos", str(tmp_path), "--level", "8"]
-    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
 
     never, best = map(json.loads, done.stdout.splitlines())
 

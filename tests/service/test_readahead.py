@@ -80,15 +80,17 @@ def test_reading_stops_where_nobody_takes(size, most):
 
 
 def test_an_end_in_the_middle_lets_the_reader_go():
-    before = threading.active_count()
+    before = set(threading.enumerate())  # some of which, of other tests, may end by themselves
     found = ReadAhead(iter([message(b"x")] * 1000), lambda _: 1).bursts()
     next(found)
+    reader = set(threading.enumerate()) - before
     found.close()
     for _ in range(100):
-        if threading.active_count() == before:
+        if not any(thread.is_alive() for thread in reader):
             break
         time.sleep(0.02)
-    assert threading.active_count() == before
+    assert len(reader) == 1
+    assert not any(thread.is_alive() for thread in reader)
 
 
 def test_an_error_of_reading_comes_after_what_was_read():
