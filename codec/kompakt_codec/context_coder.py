@@ -94,7 +94,7 @@ class ContextEntropy:
             float(ACTIVATION_LIMIT),
         )
         for layer, largest in zip(layers, inputs, strict=True):
-            check_exact(layer.weight, layer.shifts, float(largest))
+            check_exact(layer.weight, layer.shifts, largest)
         first, second, last = layers
         self._bounds = np.asarray(self.max_symbols, np.int64)
         is_dependent = np.asarray(self.quantiser.dependent)

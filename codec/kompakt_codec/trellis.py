@@ -7,12 +7,12 @@ states, which the symbols before drive, says whose turn it is. The encoder looks
 all paths. At the rate of a scalar quantiser the squared error is a fifth less.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from kompakt_codec.entropy import Levels, Symbols
 from kompakt_codec.jit import kernel
 
 STATES = 8
@@ -20,8 +20,6 @@ _NEXT = np.array([[0, 2], [5, 7], [1, 3], [6, 4], [2, 0], [4, 6], [3, 1], [7, 5]
 """The state after each state and each parity of an index: the machine of eight states of VVC's
 successor (Enhanced Compression Model). Odd states have the quantiser of odd symbols."""
 _FAR = 1e30
-
-Symbols = npt.NDArray[np.int16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,7 @@ class Quantiser:
         return 2 if any(self.dependent) else 1
 
     def quantise(
-        self, latents: npt.NDArray[np.float32], levels: Sequence[float], most: npt.NDArray[np.int64]
+        self, latents: npt.NDArray[np.float32], levels: Levels, most: npt.NDArray[np.int64]
     ) -> Symbols:
         """Latents (N, n) to the nearest symbols, int16, with indices from -most (N,) to most.
 
