@@ -8,12 +8,12 @@ from PIL import Image, ImageDraw
 from sklearn.datasets import load_sample_images
 
 from kompakt_codec.classical import (
+    cannot_win_batch,
     encode_classical,
     encode_classical_lossless,
     encode_classical_near,
 )
 from kompakt_codec.codec import Codec
-from kompakt_codec.frame import Profile
 from kompakt_codec.models import ImageSpec
 from kompakt_codec.quality import (
     Demand,
@@ -25,10 +25,29 @@ from kompakt_codec.quality._rival import (
     LARGE,
     challenger,
     lossless_may_win,
+    may_be_of_use,
 )
+from tests.codec.classical_images import images
 from tests.support import make_any_size_checkpoint
 
-FRAMING = {Profile.FILE: 12, Profile.EMBEDDED: 2}
+
+@pytest.mark.parametrize("limit", [5, 9, 13, 17])
+def test_no_search_that_is_of_use_is_left_out_of_small_images(digits, limit):
+    ruled_out = 0
+    for pixels in [*images(5, 90), *digits[:10] // 52 * 52]:
+        if not may_be_of_use(pixels[None], np.array([limit]))[0]:
+            ruled_out += 1
+            assert len(encode_classical(pixels, 1.0).payload) >= limit
+    assert ruled_out >= 10
+
+
+def test_digits_of_five_values_need_no_search(digits):
+    few = digits[:40] // 52 * 52
+    limits = np.full(len(few), 10)
+    assert not cannot_win_batch(few, limits).any()
+    assert not may_be_of_use(few, limits).any()
+    flat = np.full_like(few[:2], 52)
+    assert may_be_of_use(flat, limits[:2]).all()
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kompakt_codec.baselines import BASELINES
-from kompakt_codec.classical import ClassicalBody, cannot_win_batch, decode_classical
+from kompakt_codec.classical import ClassicalBody, decode_classical
 from kompakt_codec.codec import Codec
 from kompakt_codec.entropy import Symbols
 from kompakt_codec.frame import Profile
@@ -18,7 +18,7 @@ from kompakt_codec.quality._avif import best_with_avif
 from kompakt_codec.quality._demand import Demand, Fallback, QualityUnreachableError
 from kompakt_codec.quality._engine import Engine
 from kompakt_codec.quality._model import ModelTrials, Trial
-from kompakt_codec.quality._rival import ANY_LENGTH, HUGE, challenger
+from kompakt_codec.quality._rival import ANY_LENGTH, HUGE, challenger, may_be_of_use
 
 
 @dataclass(slots=True, kw_only=True)
@@ -137,8 +137,7 @@ class _Rivalry:
                 may_win[group] = [trial is None or not trial.meets for trial in found]
                 continue
             for part in in_parts(group, images[group[0]].size):
-                batch = stacked(images, part)
-                may_win[part] = ~cannot_win_batch(batch, limits[part])
+                may_win[part] = may_be_of_use(stacked(images, part), limits[part])
         return may_win
 
     def settle(
