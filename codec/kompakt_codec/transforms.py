@@ -1,13 +1,13 @@
-"""How g_a and g_s are run: by ONNX Runtime or OpenVINO on a CPU, by PyTorch elsewhere.
+"""How g_a and g_s are run: by ONNX Runtime or OpenVINO on a CPU, by PyTorch on a GPU.
 
-Neither decides how a stream is read. What they compute agrees to the last bits of a float32: an
-encoder may round a latent, and a decoder a pixel, to its neighbour.
+None decides how a stream is read. What they compute agrees nearly: an encoder may round a latent,
+and a decoder a pixel, to its neighbour.
 """
 
 import io
 import math
 import warnings
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ import openvino
 import torch
 from torch import nn
 
+from kompakt_codec.cuda import CudaTransform
 from kompakt_codec.entropy import Levels, Symbols
 from kompakt_codec.images import Pixels
 from kompakt_codec.models import ImageSpec, TransformModel
@@ -52,15 +53,15 @@ def make_transforms(model: TransformModel, spec: ImageSpec, device: torch.device
     """The fastest way to run a model, in evaluation mode, on a device that it lies on."""
     if device.type == "cpu":
         return CpuTransforms(model, spec)
-    return TorchTransforms(model, device)
+    return CudaTransforms(model, device)
 
 
 class TorchTransforms:
-    """PyTorch as it is: the reference, and what runs on a GPU."""
+    """PyTorch as it is, on a CPU: the reference."""
 
-    def __init__(self, model: TransformModel, device: torch.device) -> None:
+    def __init__(self, model: TransformModel) -> None:
         self._analysis, self._synthesis = _Analysis(model).eval(), _Synthesis(model).eval()
-        self._device, self._level_type = device, model.level_type
+        self._level_type = model.level_type
 
     def analyse(self, images: Pixels, levels: Levels) -> Latents:
         """See ``Transforms``."""
@@ -73,12 +74,32 @@ class TorchTransforms:
     @torch.inference_mode()
     def _run(self, module: nn.Module, array: npt.NDArray[Any], levels: Levels) -> npt.NDArray[Any]:
         writable = np.require(array, requirements="W")  # PyTorch warns of others
-        inputs = torch.from_numpy(writable), torch.tensor(levels, dtype=self._level_type)
-        if self._device.type == "cuda":  # from pinned memory a copy does not stop the host
-            inputs = inputs[0].pin_memory(), inputs[1].pin_memory()
-        on_device = (tensor.to(self._device, non_blocking=True) for tensor in inputs)
-        output: torch.Tensor = module(*on_device)
-        return output.contiguous().cpu().numpy()
+        output: torch.Tensor = module(
+            torch.from_numpy(writable), torch.as_tensor(levels, dtype=self._level_type)
+        )
+        return output.contiguous().numpy()
+
+
+class CudaTransforms:
+    """Both transforms by PyTorch on a GPU; only what an encoder chooses may be half precise."""
+
+    def __init__(self, model: TransformModel, device: torch.device) -> None:
+        run = partial(
+            CudaTransform,
+            device=device,
+            level_type=model.level_type,
+            is_one_size=not model.any_size,
+        )
+        self._analysis = run(_Analysis(model), half=model.half_analysis)
+        self._synthesis = run(_Synthesis(model), half=False)
+
+    def analyse(self, images: Pixels, levels: Levels) -> Latents:
+        """See ``Transforms``."""
+        return self._analysis(images, levels)
+
+    def synthesise(self, symbols: Symbols, levels: Levels) -> Pixels:
+        """See ``Transforms``."""
+        return self._synthesis(symbols, levels)
 
 
 class CpuTransforms:

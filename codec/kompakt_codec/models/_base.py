@@ -102,6 +102,8 @@ class TransformModel(nn.Module, abc.ABC):
     """Whether its levels above 0 stand for labels."""
     any_size: ClassVar[bool] = False
     """Whether it takes images of sizes that it was not trained on."""
+    half_analysis: ClassVar[bool] = True
+    """Whether float16 holds what its analysis makes on the way."""
     stride: ClassVar[int] = 1
     """Pixels that a latent stands for, along each side, in a model of any size."""
     reach: int = 0

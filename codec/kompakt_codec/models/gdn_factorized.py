@@ -21,6 +21,7 @@ class GdnFactorizedModel(TransformModel):
     config_class = GdnConfig
     synthesis_state = ("g_s.", "medians")
     any_size = True
+    half_analysis = False  # the squares in its divisors
     stride = STRIDE
     reach = REACH
     medians: torch.Tensor

@@ -53,6 +53,7 @@ class GdnHyperpriorModel(TransformModel):
     synthesis_state = ("g_s.", "h_s.", "medians")
     entropy = "gaussian"
     any_size = True
+    half_analysis = False  # the squares in its divisors
     stride = _STRIDE
     reach = _REACH
     medians: torch.Tensor
