@@ -3,12 +3,14 @@ import math
 import pytest
 import torch
 
+from kompakt_codec.models import build_model
 from kompakt_training.errors import TrainingError
 from kompakt_training.loop import fit, open_trainer
 from kompakt_training.losses import LOSSES
 from kompakt_training.quantiser import quantised_mse
 from kompakt_training.recipes import RECIPES
 from kompakt_training.schedule import one_cycle
+from kompakt_training.seeding import seeded
 from kompakt_training.state import load_state
 from kompakt_training.trainer import Trainer
 from tests.training.helpers import digit_set, tiny_settings
@@ -160,3 +162,17 @@ def test_the_learning_rate_rises_for_a_tenth_and_falls_to_nothing():
 
 def test_one_step_is_a_whole_cycle():
     assert 0 < one_cycle(0, 1, 1.0) < 1
+
+
+def test_a_short_training_exports_what_it_learned(tmp_path):
+    trained = train(tmp_path / "run", "context", epochs=2)
+
+    def distance(weights):
+        return math.sqrt(
+            sum((weights[key] - value).square().sum().item() for key, value in initial.items())
+        )
+
+    with seeded(trained.settings["seed"], 0, CPU):
+        settings = tiny_settings("context", epochs=2)
+        initial = build_model("context", digit_set().spec, settings.config).state_dict()
+    assert distance(trained.best_weights) > 0.8 * distance(trained.weights) > 0

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -65,8 +65,7 @@ class Trainer:
         self.model = model.to(device)
         if RECIPES[settings.model].rate_distortion:
             self.model = self.model.to(memory_format=torch.channels_last)
-            average = get_ema_multi_avg_fn(_AVERAGE_DECAY)  # type: ignore[no-untyped-call]
-            self._average = AveragedModel(self.model, multi_avg_fn=average)
+            self._average = _running_average(self.model)
         self._optimizer = torch.optim.Adam(self.model.parameters(), betas=_BETAS)
 
     def resume(self, state: TrainingState) -> None:
@@ -240,6 +239,18 @@ class Trainer:
             state.best_score, state.best_epoch = score, state.epoch
             best = self._averaged().state_dict()
             state.best_weights = {k: v.detach().clone() for k, v in best.items()}
+
+
+def _running_average(model: TransformModel) -> AveragedModel:
+    """An exponential one that forgets fast at first: its start is far from any trained weights."""
+
+    def update(averages: Any, weights: Any, _: object) -> None:
+        taken = int(average.n_averaged)  # on the CPU, where reading it waits for no GPU
+        decay = min(_AVERAGE_DECAY, (1 + taken) / (10 + taken))
+        get_ema_multi_avg_fn(decay)(averages, weights, taken)  # type: ignore[no-untyped-call]
+
+    average = AveragedModel(model, multi_avg_fn=update)
+    return average
 
 
 def _on_device(images: Images, device: torch.device) -> torch.Tensor:
