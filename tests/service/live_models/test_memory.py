@@ -92,12 +92,14 @@ def serving(directory: Path) -> Iterator[tuple[Client, int]]:
     command = [Path(sys.executable).parent / "kompakt", "serve", "--models", directory]
     flags = ["--admin", "local", "--port", "0", "--metrics-port", "0", "--log-format", "json"]
     with subprocess.Popen([*command, *flags], stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        while (record := json.loads(process.stderr.readline()))["message"] != "serving":
-            pass
-        with Client(f"127.0.0.1:{record['port']}") as client:
-            yield client, process.pid
-        process.terminate()
+        try:
+            assert process.stderr is not None
+            while (record := json.loads(process.stderr.readline()))["message"] != "serving":
+                pass
+            with Client(f"127.0.0.1:{record['port']}") as client:
+                yield client, process.pid
+        finally:
+            process.terminate()
         process.communicate(timeout=20)
 
 
