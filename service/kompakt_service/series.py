@@ -1,10 +1,11 @@
 """Metrics that cost a call next to nothing: what happens is noted at once and counted later."""
 
 import threading
+from bisect import bisect_left
+from collections import Counter as Counts
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
@@ -29,9 +30,10 @@ class Spread(Histogram):
     def add_all(self, amounts: list[float]) -> None:
         """Observe amounts."""
         self._sum.inc(float(sum(amounts)))
-        places = np.searchsorted(self._upper_bounds, amounts)
-        for place, count in zip(*np.unique(places, return_counts=True), strict=True):
-            self._buckets[place].inc(int(count))
+        # Faster than NumPy's calls as long as there are hundreds: a lone caller's are a few.
+        places = Counts(bisect_left(self._upper_bounds, amount) for amount in amounts)
+        for place, count in places.items():
+            self._buckets[place].inc(count)
 
 
 class Notebook(Collector):
