@@ -44,27 +44,37 @@ def cannot_win_batch(
     differences along both axes, which k different differences along one leave at most k squared
     of: not a proof, but an image that fools it has to be made for it.
     """
-    num, height, width = images.shape[:3]
-    if neural_bytes.min() > webp_floor(height, width):
-        return np.zeros(num, np.bool_)
-    bits = _BITS_OF_DISTINCT[_num_distinct(np.ascontiguousarray(images))]
-    return np.asarray((neural_bytes <= webp_floor(height, width)) & (bits >= 8 * neural_bytes))
+    floor = webp_floor(*images.shape[1:3])
+    limits = np.asarray(neural_bytes, np.int64)
+    return np.asarray(_cannot_win(np.ascontiguousarray(images), limits, floor, _BITS_OF_DISTINCT))
 
 
 @kernel
-def _num_distinct(images: Pixels) -> npt.NDArray[np.int64]:
-    """How many values each image holds, or its differences along both axes, whichever is fewer."""
-    num, height, width, channels = images.shape
-    fewest = np.zeros(num, np.int64)
+def _cannot_win(
+    images: Pixels,
+    limits: npt.NDArray[np.int64],
+    floor: int,
+    bits: npt.NDArray[np.float64],
+) -> npt.NDArray[np.bool_]:
+    num = len(images)
+    cannot = np.zeros(num, np.bool_)
     for i in range(num):
-        values, differences = np.zeros(256, np.bool_), np.zeros(256, np.bool_)
-        for y in range(height):
-            for x in range(width):
-                for c in range(channels):
-                    values[images[i, y, x, c]] = True
-                    if x and y:
-                        below = np.int64(images[i, y, x, c]) - images[i, y, x - 1, c]
-                        above = np.int64(images[i, y - 1, x, c]) - images[i, y - 1, x - 1, c]
-                        differences[(below - above) & 255] = True
-        fewest[i] = min(values.sum(), differences.sum())
-    return fewest
+        if limits[i] <= floor:
+            cannot[i] = bits[_num_distinct(images[i])] >= 8 * limits[i]
+    return cannot
+
+
+@kernel
+def _num_distinct(pixels: Pixels) -> int:
+    """How many values an image holds, or its differences along both axes, whichever is fewer."""
+    height, width, channels = pixels.shape
+    values, differences = np.zeros(256, np.bool_), np.zeros(256, np.bool_)
+    for y in range(height):
+        for x in range(width):
+            for c in range(channels):
+                values[pixels[y, x, c]] = True
+                if x and y:
+                    below = np.int64(pixels[y, x, c]) - pixels[y, x - 1, c]
+                    above = np.int64(pixels[y - 1, x, c]) - pixels[y - 1, x - 1, c]
+                    differences[(below - above) & 255] = True
+    return int(min(values.sum(), differences.sum()))
