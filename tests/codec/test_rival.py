@@ -10,6 +10,7 @@ from sklearn.datasets import load_sample_images
 from kompakt_codec.classical import (
     cannot_win_batch,
     encode_classical,
+    encode_classical_avif,
     encode_classical_lossless,
     encode_classical_near,
 )
@@ -17,6 +18,7 @@ from kompakt_codec.codec import Codec
 from kompakt_codec.models import ImageSpec
 from kompakt_codec.quality import (
     Demand,
+    Fallback,
     Made,
     compress_with,
 )
@@ -27,6 +29,7 @@ from kompakt_codec.quality._rival import (
     lossless_may_win,
     may_be_of_use,
 )
+from kompakt_service.settings import DEFAULT_MODELS
 from tests.codec.classical_images import images
 from tests.support import make_any_size_checkpoint
 
@@ -35,19 +38,47 @@ from tests.support import make_any_size_checkpoint
 def test_no_search_that_is_of_use_is_left_out_of_small_images(digits, limit):
     ruled_out = 0
     for pixels in [*images(5, 90), *digits[:10] // 52 * 52]:
-        if not may_be_of_use(pixels[None], np.array([limit]))[0]:
+        if not may_be_of_use(pixels[None], np.array([limit]), avif=False)[0]:
             ruled_out += 1
             assert len(encode_classical(pixels, 1.0).payload) >= limit
     assert ruled_out >= 10
+
+
+def test_nor_one_in_which_avif_is_of_use():
+    ruled_out, won = 0, 0
+    for pixels in images(6, 40, side=160):
+        body = encode_classical_avif(pixels, 1.0)
+        assert body is not None
+        for limit in (12, 20, 26, 40):
+            if may_be_of_use(pixels[None], np.array([limit]), avif=True)[0]:
+                won += len(body.payload) < limit
+            else:
+                ruled_out += 1
+                assert len(body.payload) >= limit
+    assert ruled_out >= 10
+    assert won >= 10
+
+
+def test_a_thorough_contest_finds_an_avif_shorter_than_any_webp():
+    codec = Codec.load(DEFAULT_MODELS / "photos-hyperprior.safetensors")
+    noise = 120 + np.random.default_rng(0).integers(0, 2, (128, 128, 3), np.uint8)
+    best, thorough = (
+        compress_with(codec, [noise], Demand(level=0, fallback=fallback))[0]
+        for fallback in (Fallback.BEST, Fallback.THOROUGH)
+    )
+    assert isinstance(best, Made)
+    assert isinstance(thorough, Made)
+    assert thorough.codec == "avif"
+    assert len(thorough.stream) < len(best.stream)
 
 
 def test_digits_of_five_values_need_no_search(digits):
     few = digits[:40] // 52 * 52
     limits = np.full(len(few), 10)
     assert not cannot_win_batch(few, limits).any()
-    assert not may_be_of_use(few, limits).any()
+    assert not may_be_of_use(few, limits, avif=False).any()
     flat = np.full_like(few[:2], 52)
-    assert may_be_of_use(flat, limits[:2]).all()
+    assert may_be_of_use(flat, limits[:2], avif=False).all()
 
 
 @pytest.fixture(scope="module")

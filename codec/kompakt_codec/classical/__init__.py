@@ -14,7 +14,7 @@ from kompakt_codec.classical._bodies import (
     encode_classical_lossless,
     encode_classical_near,
 )
-from kompakt_codec.classical._bound import cannot_win, cannot_win_batch, webp_floor
+from kompakt_codec.classical._bound import cannot_win, cannot_win_batch, lossy_floor
 
 __all__ = [
     "ClassicalBody",
@@ -27,5 +27,5 @@ __all__ = [
     "encode_classical_avif",
     "encode_classical_lossless",
     "encode_classical_near",
-    "webp_floor",
+    "lossy_floor",
 ]

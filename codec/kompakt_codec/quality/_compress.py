@@ -130,6 +130,7 @@ class _Rivalry:
         if not self._demand.falls_back:
             return np.zeros(len(images), np.bool_)
         limits = np.array([self._limit(*pair) for pair in zip(images, trials, strict=True)])
+        avif = self._demand.fallback is Fallback.THOROUGH
         may_win = np.ones(len(images), np.bool_)
         for group in by_shape(images):
             if images[group[0]].shape[0] * images[group[0]].shape[1] >= HUGE:
@@ -137,7 +138,7 @@ class _Rivalry:
                 may_win[group] = [trial is None or not trial.meets for trial in found]
                 continue
             for part in in_parts(group, images[group[0]].size):
-                may_win[part] = may_be_of_use(stacked(images, part), limits[part])
+                may_win[part] = may_be_of_use(stacked(images, part), limits[part], avif=avif)
         return may_win
 
     def settle(

@@ -18,7 +18,7 @@ from kompakt_codec.classical import (
     encode_classical,
     encode_classical_lossless,
     encode_classical_near,
-    webp_floor,
+    lossy_floor,
 )
 from kompakt_codec.images import WEBP_MAX_SIDE, Pixels
 from kompakt_codec.metrics import mse
@@ -69,14 +69,16 @@ _TRIALS = 3
 """How many careful encodings a contest may take before it is fought out."""
 
 
-def may_be_of_use(images: Pixels, limits: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
+def may_be_of_use(
+    images: Pixels, limits: npt.NDArray[np.integer], *, avif: bool
+) -> npt.NDArray[np.bool_]:
     """For which of the images (N, height, width, channels) a search is needed, (N,).
 
-    ``limits`` are the bytes that a payload has to be shorter than. Told without the MSE of what
-    the model decodes to.
+    ``limits`` are the bytes that a payload has to be shorter than, ``avif`` whether AVIF is tried
+    too. Told without the MSE of what the model decodes to.
     """
-    needed = ~cannot_win_batch(images, limits)
-    is_lossless_or_none = limits <= webp_floor(*images.shape[1:3])
+    needed = ~cannot_win_batch(images, limits, avif=avif)
+    is_lossless_or_none = limits <= lossy_floor(*images.shape[1:3], avif=avif)
     for i in np.flatnonzero(needed & is_lossless_or_none):
         needed[i] = lossless_may_win(images[i], int(limits[i]))
     return needed
@@ -232,7 +234,7 @@ def _deflates_within(x: npt.NDArray[np.uint8], limit: int, effort: int) -> bool:
 
 def _webp_may_win(pixels: Pixels, limit: int, max_mse: float) -> bool:
     """Bisect the quality of lossy WebP to one that wins, or that fails in both size and MSE."""
-    if limit <= webp_floor(*pixels.shape[:2]):
+    if limit <= lossy_floor(*pixels.shape[:2], avif=False):
         return False
     if len(_FASTEST.encode(pixels, 0, "")) - _CONTAINER >= limit * _HASTE:
         return False
