@@ -2,9 +2,8 @@
 
     KOMPAKT_DATA_DIR=DIR python -m benchmarks.precision
 
-Weights and every layer's output are rounded to the format, as a GPU's tensor cores would have them;
-sums are float32. Synthesis starts from the same symbols. Images: MNIST's validation digits, and the
-two photographs that come with scikit-learn.
+Layers run in the format as PyTorch's autocast has them on a CPU. Synthesis starts from the same
+symbols. Images: MNIST's validation digits, and the two photographs that come with scikit-learn.
 """
 
 import argparse
@@ -15,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from kompakt_codec.checkpoint import Checkpoint
 from kompakt_service.settings import DEFAULT_MODELS
@@ -46,9 +44,9 @@ def _compared(path: Path) -> Iterator[tuple[int, torch.dtype, str]]:
     for level in sorted({0, checkpoint.header.default_level, checkpoint.model.levels - 1}):
         symbols, pixels = _run(checkpoint.model, images, level)
         for dtype in _FORMATS:
-            short = _shortened(Checkpoint.load(path).model, dtype)
-            others, _ = _run(short, images, level)
-            _, made = _run(short, images, level, symbols)
+            with torch.autocast("cpu", dtype):
+                others, _ = _run(checkpoint.model, images, level)
+                _, made = _run(checkpoint.model, images, level, symbols)
             error, exact = (((one - 255 * images) ** 2).mean((1, 2, 3)) for one in (made, pixels))
             off = (made - pixels).abs()
             shares = (others != symbols).float().mean(), (off > 0).float().mean()
@@ -72,21 +70,9 @@ def _run(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     levels = torch.full((len(images),), level, dtype=model.level_type)
     if symbols is None:
-        symbols = model.quantise(model.analyse(images, levels), levels)
+        symbols = model.quantise(model.analyse(images, levels).float(), levels)
     made = model.synthesise(symbols, levels)[..., : images.shape[2], : images.shape[3]]
-    return symbols, (made * 255).round().clamp(0, 255)
-
-
-def _shortened(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    def rounded(_: nn.Module, __: Any, output: Any) -> Any:
-        return output.to(dtype).float() if isinstance(output, torch.Tensor) else output
-
-    for module in model.modules():
-        for parameter in module.parameters(recurse=False):
-            parameter.copy_(parameter.to(dtype).float())
-        if not list(module.children()):
-            module.register_forward_hook(rounded)
-    return model
+    return symbols, (made.float() * 255).round().clamp(0, 255)
 
 
 if __name__ == "__main__":

@@ -82,8 +82,8 @@ class QuantisedTransforms:
     def _refined(
         self, refiner: Refiner, images: Pixels, y: npt.NDArray[np.float32], levels: Levels
     ) -> Symbols:
-        writable = np.require(images, requirements="W")  # PyTorch warns of others
-        x = torch.from_numpy(writable).to(self._device).permute(0, 3, 1, 2).float().div_(255)
+        plain = np.require(images, requirements=("C", "W"))  # as PyTorch takes it without a warning
+        x = torch.from_numpy(plain).to(self._device).permute(0, 3, 1, 2).float().div_(255)
         level = torch.as_tensor(levels, dtype=torch.int64, device=self._device)
         latents = torch.from_numpy(y).to(self._device)
         return refiner.refine(x, latents, level, self._effort)

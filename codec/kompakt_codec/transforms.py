@@ -53,15 +53,17 @@ def make_transforms(model: TransformModel, spec: ImageSpec, device: torch.device
     """The fastest way to run a model, in evaluation mode, on a device that it lies on."""
     if device.type == "cpu":
         return CpuTransforms(model, spec)
-    return CudaTransforms(model, device)
+    if device.type == "cuda":
+        return CudaTransforms(model, spec, device)
+    return TorchTransforms(model, device)
 
 
 class TorchTransforms:
-    """PyTorch as it is, on a CPU: the reference."""
+    """PyTorch as it is: the reference, on any device."""
 
-    def __init__(self, model: TransformModel) -> None:
+    def __init__(self, model: TransformModel, device: torch.device) -> None:
         self._analysis, self._synthesis = _Analysis(model).eval(), _Synthesis(model).eval()
-        self._level_type = model.level_type
+        self._device, self._level_type = device, model.level_type
 
     def analyse(self, images: Pixels, levels: Levels) -> Latents:
         """See ``Transforms``."""
@@ -73,22 +75,21 @@ class TorchTransforms:
 
     @torch.inference_mode()
     def _run(self, module: nn.Module, array: npt.NDArray[Any], levels: Levels) -> npt.NDArray[Any]:
-        writable = np.require(array, requirements="W")  # PyTorch warns of others
-        output: torch.Tensor = module(
-            torch.from_numpy(writable), torch.as_tensor(levels, dtype=self._level_type)
-        )
-        return output.contiguous().numpy()
+        plain = np.require(array, requirements=("C", "W"))  # as PyTorch takes it without a warning
+        inputs = torch.from_numpy(plain), torch.as_tensor(levels, dtype=self._level_type)
+        output: torch.Tensor = module(*(tensor.to(self._device) for tensor in inputs))
+        return output.contiguous().cpu().numpy()
 
 
 class CudaTransforms:
     """Both transforms by PyTorch on a GPU; only what an encoder chooses may be half precise."""
 
-    def __init__(self, model: TransformModel, device: torch.device) -> None:
+    def __init__(self, model: TransformModel, spec: ImageSpec, device: torch.device) -> None:
         run = partial(
             CudaTransform,
             device=device,
             level_type=model.level_type,
-            is_one_size=not model.any_size,
+            pixels=None if model.any_size else spec.height * spec.width,
         )
         self._analysis = run(_Analysis(model), half=model.half_analysis)
         self._synthesis = run(_Synthesis(model), half=False)

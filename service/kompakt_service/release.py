@@ -8,6 +8,7 @@ import weakref
 import torch
 
 from kompakt_codec.allocator import return_free_blocks
+from kompakt_codec.cuda import CUDA_LOCK
 from kompakt_service.loading import LoadedModel
 
 _SETTLE_SECONDS = 0.05
@@ -36,5 +37,6 @@ class MemoryKeeper:
         while self._unused.get():
             time.sleep(_SETTLE_SECONDS)
             if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+                with CUDA_LOCK:
+                    torch.cuda.empty_cache()
             return_free_blocks()

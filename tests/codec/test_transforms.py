@@ -13,6 +13,8 @@ from kompakt_codec.models import MODELS, ImageSpec, TransformModel, build_model
 from kompakt_codec.transforms import CpuTransforms, TorchTransforms
 from tests.training.helpers import TINY
 
+CPU = torch.device("cpu")
+
 
 def random_model(name: str, spec: ImageSpec) -> TransformModel:
     torch.manual_seed(1)
@@ -71,7 +73,7 @@ def test_models_of_any_size_take_any_size(name, size):
 
 def check_same(model: TransformModel, spec: ImageSpec, images: np.ndarray) -> None:
     levels = levels_of(model, len(images))
-    fast, reference = CpuTransforms(model, spec), TorchTransforms(model)
+    fast, reference = CpuTransforms(model, spec), TorchTransforms(model, CPU)
     y, expected = fast.analyse(images, levels), reference.analyse(images, levels)
     assert y.dtype == np.float32
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)

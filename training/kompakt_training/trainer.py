@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -65,7 +65,7 @@ class Trainer:
         self.model = model.to(device)
         if RECIPES[settings.model].rate_distortion:
             self.model = self.model.to(memory_format=torch.channels_last)
-            self._average = _running_average(self.model)
+            self._average = _RunningAverage(self.model)
         self._optimizer = torch.optim.Adam(self.model.parameters(), betas=_BETAS)
 
     def resume(self, state: TrainingState) -> None:
@@ -241,16 +241,15 @@ class Trainer:
             state.best_weights = {k: v.detach().clone() for k, v in best.items()}
 
 
-def _running_average(model: TransformModel) -> AveragedModel:
+class _RunningAverage(AveragedModel):
     """An exponential one that forgets fast at first: its start is far from any trained weights."""
 
-    def update(averages: Any, weights: Any, _: object) -> None:
-        taken = int(average.n_averaged)  # on the CPU, where reading it waits for no GPU
+    def update_parameters(self, model: torch.nn.Module) -> None:
+        """Take in the weights after another step."""
+        taken = int(self.n_averaged)  # lies on the CPU: reading it waits for no GPU
         decay = min(_AVERAGE_DECAY, (1 + taken) / (10 + taken))
-        get_ema_multi_avg_fn(decay)(averages, weights, taken)  # type: ignore[no-untyped-call]
-
-    average = AveragedModel(model, multi_avg_fn=update)
-    return average
+        self.multi_avg_fn = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        super().update_parameters(model)
 
 
 def _on_device(images: Images, device: torch.device) -> torch.Tensor:
