@@ -95,7 +95,7 @@ def test_training_symbols_are_all_in_the_tables_and_come_back(model):
         y = checkpoint.model.analyse(x, torch.tensor(levels))
         trained_on = checkpoint.model.quantise(y, torch.tensor(levels)).numpy()
 
-    assert trained_on.any() == (model != "cvae")  # whose latents say nothing after two epochs
+    assert trained_on.any() == (model not in ("cvae", "context"))  # which still say nothing
     assert np.array_equal(codec.analyse(images.train, levels), trained_on)
     levels = levels[: len(images.test)]
     symbols = codec.analyse(images.test, levels)
