@@ -46,7 +46,7 @@ def test_no_search_that_is_of_use_is_left_out_of_small_images(digits, limit):
 
 def test_nor_one_in_which_avif_is_of_use():
     ruled_out, won = 0, 0
-    for pixels in images(6, 40, side=160):
+    for pixels in images(6, 27, side=128):
         body = encode_classical_avif(pixels, 1.0)
         assert body is not None
         for limit in (12, 20, 26, 40):
