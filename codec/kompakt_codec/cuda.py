@@ -60,7 +60,7 @@ class CudaTransform:
             for _ in range(3)
         )
         self._pool = torch.cuda.graph_pool_handle()
-        self._graphs: dict[tuple[Any, ...], _Graph] = {}
+        self._graphs: dict[tuple[int, torch.dtype], _Graph] = {}
 
     @torch.inference_mode()
     def __call__(self, array: Array, levels: Sequence[float] | Array) -> Array:
@@ -71,6 +71,7 @@ class CudaTransform:
             made = self._run(*given)
             if self._half and not np.isfinite(made).all():
                 self._half = False
+                self._graphs.clear()
                 made = self._run(*given)
         return made
 
@@ -89,7 +90,7 @@ class CudaTransform:
     def _graph_for(self, rows: torch.Tensor, levels: torch.Tensor) -> "_Graph | None":
         """One that takes so many rows; None if it cannot be made, as where memory is short."""
         count = min(1 << (len(rows) - 1).bit_length(), self._graphed_rows)
-        key = count, rows.dtype, self._half
+        key = count, rows.dtype
         if key not in self._graphs:
             try:
                 self._graphs[key] = _Graph(
