@@ -114,11 +114,8 @@ class Background:
                 process.kill()
         psutil.wait_procs(family, 5)
 
-    def wait_until(self, is_ready: Callable[[], bool], seconds: float = 300) -> None:
-        """Wait for it to serve: in a fresh clone it compiles its loops first.
-
-        Raises BenchmarkError if it ends or takes too long.
-        """
+    def wait_until(self, is_ready: Callable[[], bool], seconds: float = 90) -> None:
+        """Wait for it to serve. Raises BenchmarkError if it ends or takes too long."""
         end = time.monotonic() + seconds
         while not is_ready():
             if self._process.poll() is not None:

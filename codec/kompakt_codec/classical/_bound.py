@@ -48,7 +48,7 @@ def cannot_win_batch(
     """For images (N, height, width, channels) and the N lengths of their neural payloads: (N,).
 
     Framing is the same for both and does not count. False only says that a search is needed. True
-    rests on two bounds. Lossy: the floor of WebP, and with ``avif`` of that. Lossless: d different
+    rests on two bounds. Lossy: the floor of WebP, and with ``avif`` AVIF's. Lossless: d different
     values, each sent once at least by a prefix code, take d log2(d) bits (Kraft's inequality). That
     is certain for the pixels in DEFLATE. For what the predictors of PNG and WebP leave, d is taken
     from the differences along both axes, which k different differences along one leave at most k
