@@ -17,6 +17,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from kompakt_codec.tensors import tensor_of
+
 _LOGGER = logging.getLogger(__name__)
 _GRAPHED_ROWS, _GRAPHED_PIXELS = 64, 1 << 18
 """Of a batch at most that is small: its time is that of launching kernels, which a graph does at
@@ -65,8 +67,7 @@ class CudaTransform:
     @torch.inference_mode()
     def __call__(self, array: Array, levels: Sequence[float] | Array) -> Array:
         """The module's output for rows of an array, each at its level."""
-        plain = np.require(array, requirements=("C", "W"))  # as PyTorch takes it without a warning
-        given = torch.from_numpy(plain), torch.as_tensor(levels, dtype=self._level_type)
+        given = tensor_of(array), torch.as_tensor(levels, dtype=self._level_type)
         with CUDA_LOCK, torch.cuda.device(self._device):
             made = self._run(*given)
             if self._half and not np.isfinite(made).all():

@@ -12,6 +12,7 @@ from kompakt_codec.entropy import EntropyModel, Levels, Symbols
 from kompakt_codec.images import Pixels
 from kompakt_codec.models import ImageSpec, RateModel, TransformModel
 from kompakt_codec.refine import Refiner
+from kompakt_codec.tensors import tensor_of
 from kompakt_codec.tiling import LARGEST_TILE, TRANSFORMED_TILE, Plane, by_tiles
 from kompakt_codec.transforms import make_transforms
 
@@ -82,8 +83,7 @@ class QuantisedTransforms:
     def _refined(
         self, refiner: Refiner, images: Pixels, y: npt.NDArray[np.float32], levels: Levels
     ) -> Symbols:
-        plain = np.require(images, requirements=("C", "W"))  # as PyTorch takes it without a warning
-        x = torch.from_numpy(plain).to(self._device).permute(0, 3, 1, 2).float().div_(255)
+        x = tensor_of(images).to(self._device).permute(0, 3, 1, 2).float().div_(255)
         level = torch.as_tensor(levels, dtype=torch.int64, device=self._device)
         latents = torch.from_numpy(y).to(self._device)
         return refiner.refine(x, latents, level, self._effort)

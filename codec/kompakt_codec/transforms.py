@@ -22,6 +22,7 @@ from kompakt_codec.cuda import CudaTransform
 from kompakt_codec.entropy import Levels, Symbols
 from kompakt_codec.images import Pixels
 from kompakt_codec.models import ImageSpec, TransformModel
+from kompakt_codec.tensors import tensor_of
 
 _OPSET = 17
 MANY_PIXELS = 1 << 16
@@ -75,8 +76,7 @@ class TorchTransforms:
 
     @torch.inference_mode()
     def _run(self, module: nn.Module, array: npt.NDArray[Any], levels: Levels) -> npt.NDArray[Any]:
-        plain = np.require(array, requirements=("C", "W"))  # as PyTorch takes it without a warning
-        inputs = torch.from_numpy(plain), torch.as_tensor(levels, dtype=self._level_type)
+        inputs = tensor_of(array), torch.as_tensor(levels, dtype=self._level_type)
         output: torch.Tensor = module(*(tensor.to(self._device) for tensor in inputs))
         return output.contiguous().cpu().numpy()
 

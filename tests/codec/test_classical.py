@@ -13,9 +13,10 @@ from kompakt_codec.classical import (
     cannot_win_batch,
     decode_classical,
     encode_classical,
+    encode_classical_avif,
     encode_classical_lossless,
 )
-from kompakt_codec.classical._bound import webp_floor
+from kompakt_codec.classical._bound import lossy_floor, webp_floor
 from kompakt_codec.errors import (
     CorruptStreamError,
     InvalidStreamError,
@@ -201,3 +202,11 @@ def test_flat_webp_is_not_under_its_floor(side):
     for quality in (0, 30, 75, 100):
         file = BASELINES["webp"].encode(pixels, quality, "")
         assert len(file) - 27 + 1 >= webp_floor(side, side)
+
+
+@pytest.mark.parametrize("side", [8, 28, 64, 256])
+def test_flat_avif_is_not_under_the_floor(side):
+    for pixels in (np.full((side, side, 1), 90, np.uint8), np.zeros((side, side, 3), np.uint8)):
+        body = encode_classical_avif(pixels, 1.0)
+        assert body is not None
+        assert len(body.payload) > lossy_floor(side, side, avif=True)
