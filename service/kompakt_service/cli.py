@@ -20,6 +20,7 @@ from kompakt_service.settings import (
     load_settings,
     name_of_flag,
 )
+from kompakt_service.supervisor import supervise
 from kompakt_service.turns import switch_often
 
 if TYPE_CHECKING:
@@ -31,10 +32,6 @@ def main(argv: list[str]) -> int:
     arguments = vars(_parser().parse_args(argv))
     config_file = arguments.pop("config")
     flags = {name: value for name, value in arguments.items() if value is not None}
-    # Only now: PyTorch takes seconds, for which --help and a misspelt flag should not wait.
-    from kompakt_service.server import Server
-    from kompakt_service.supervisor import supervise
-
     # Without this every counter has a second series that no dashboard reads.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     prepare_process()
@@ -44,6 +41,9 @@ def main(argv: list[str]) -> int:
         configure_logging(settings.log_level, settings.log_format)
         if settings.workers > 1:
             return supervise(settings)
+        # Only now: PyTorch takes seconds, for which --help, an error and a supervisor do not wait.
+        from kompakt_service.server import Server
+
         server = Server(settings)
         server.start()
     except (SettingsError, CheckpointError, StartError) as exc:

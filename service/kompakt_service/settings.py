@@ -158,7 +158,9 @@ def load_settings(flags: Mapping[str, Any], config_file: Path | None = None) -> 
 
 def _usable_device(value: str, workers: int) -> str:
     """``cpu``, ``cuda:N``, or ``cuda`` for a GPU to each of several workers."""
-    import torch  # it takes seconds, which --help does not need
+    if value == "cpu":
+        return value
+    import torch  # takes seconds, and memory that the supervisor of workers on a CPU does without
 
     if value == "auto":
         value = "cuda" if torch.cuda.is_available() else "cpu"

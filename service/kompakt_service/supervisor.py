@@ -10,9 +10,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from kompakt_service.group_metrics import DIRECTORY_VARIABLE, GroupMetrics
+from kompakt_service.orders import Pipe
 from kompakt_service.ports import MetricsPage, StartError, hold_port
 from kompakt_service.settings import Settings
-from kompakt_service.worker import Pipe
 from kompakt_service.worker_group import WorkerGroup
 from kompakt_service.worker_process import COMMAND, WorkerProcess
 

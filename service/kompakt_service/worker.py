@@ -1,9 +1,7 @@
 """A worker: a server in a process of its own, which a supervisor starts, leads and replaces.
 
-They talk over a pipe. The supervisor sends the worker's number and settings, then orders: SERVE,
-and of ORDERS what comes. The worker sends tuples of one of the words below and what belongs to
-it. Either takes the end of the pipe for the end of the other. Signals mean nothing to a worker:
-they may reach it and the supervisor both, and only the supervisor knows what to make of them.
+Signals mean nothing to a worker: they may reach it and the supervisor both, and only the supervisor
+knows what to make of them.
 """
 
 import logging
@@ -12,30 +10,16 @@ import signal
 import sys
 import threading
 from multiprocessing.connection import Connection
-from typing import Any, TypeAlias
 
 from kompakt_codec.errors import CheckpointError
 from kompakt_codec.process import prepare_process
 from kompakt_service.group_metrics import write_as_worker
 from kompakt_service.logs import configure_logging
+from kompakt_service.orders import DRAIN, FAILED, HURRY, LOADED, ORDERS, SERVE, SERVING, STOP, Pipe
 from kompakt_service.ports import StartError
 from kompakt_service.server import Server
 from kompakt_service.settings import Settings
 from kompakt_service.turns import switch_often
-
-LOADED = "loaded"
-"""The models are loaded; their names follow."""
-SERVING = "serving"
-"""The worker takes calls."""
-FAILED = "failed"
-"""The worker cannot start and ends; the reason follows."""
-
-SERVE = "serve"
-"""Listen and take calls."""
-DRAIN, STOP, HURRY = ORDERS = "drain", "stop", "hurry"
-"""Report NOT_SERVING; finish accepted calls and end; end at once. Each includes those before."""
-
-Pipe: TypeAlias = "Connection[Any, Any]"
 
 
 def main(pipe: Pipe) -> int:

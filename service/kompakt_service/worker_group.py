@@ -7,8 +7,8 @@ from collections.abc import Callable
 from multiprocessing.connection import wait
 
 from kompakt_service.group_metrics import GroupMetrics
+from kompakt_service.orders import DRAIN, FAILED, HURRY, LOADED, SERVE, SERVING, STOP, Pipe
 from kompakt_service.ports import StartError
-from kompakt_service.worker import DRAIN, FAILED, HURRY, LOADED, SERVE, SERVING, STOP, Pipe
 from kompakt_service.worker_process import WorkerProcess
 
 _LOGGER = logging.getLogger(__name__)

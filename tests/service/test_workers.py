@@ -21,10 +21,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from kompakt.v1 import compression_pb2 as pb
 from kompakt.v1 import compression_pb2_grpc as pb_grpc
 from kompakt_service import supervisor, worker_group
+from kompakt_service.orders import SERVE
 from kompakt_service.ports import StartError, hold_port
 from kompakt_service.settings import Settings, SettingsError, load_settings
 from kompakt_service.supervisor import supervise
-from kompakt_service.worker import SERVE
 from kompakt_service.worker_process import WorkerProcess
 from tests.service.support import metrics_page, raw, value
 from tests.service.test_command import start_process
@@ -130,6 +130,14 @@ def test_two_workers_answer_on_one_port_and_one_page_sums_them(group, digits):
     for process in ("0", "1", "supervisor"):
         assert value(page, "process_resident_memory_bytes", worker=process) > 1e6
     assert "pid=" not in page
+
+
+def test_only_the_workers_load_pytorch(group):
+    def has_pytorch(pid):
+        return any("libtorch" in part.path for part in psutil.Process(pid).memory_maps())
+
+    assert all(map(has_pytorch, group.pids.values()))
+    assert not has_pytorch(group.process.pid)
 
 
 def settled_calls(group):

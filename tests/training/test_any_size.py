@@ -11,10 +11,12 @@ from kompakt_codec.codec import Codec
 from kompakt_codec.frame import Profile
 from kompakt_codec.metrics import mse
 from kompakt_codec.models import ImageSpec
-from kompakt_training import bench, cli
+from kompakt_training import bench
+from kompakt_training.commands.bench import main
 from kompakt_training.evaluation import evaluate_codec
 from kompakt_training.html_report import write_html_report
 from kompakt_training.imageset import ImageSet
+from kompakt_training.train import default_model
 from kompakt_training.trainer import Trainer
 from tests.support import make_any_size_checkpoint, make_checkpoint, real_digits
 from tests.training.helpers import digits, tiny_settings, write_pngs
@@ -41,9 +43,10 @@ def models(tmp_path):
 
 def run_bench(tmp_path, monkeypatch, images):
     write_pngs(tmp_path / "images", images)
-    monkeypatch.setattr(bench, "BASELINES", {})
     monkeypatch.setattr(bench, "peak_memory_mib", lambda *_, **__: None)  # a process for each
-    status = bench.main(["rd", "--data", "images", "--models", "models", "--json", "out.json"])
+    status = main(
+        ["rd", "--data", "images", "--models", "models", "--json", "out.json", "--baselines", ""]
+    )
     points = json.loads((tmp_path / "out.json").read_text())["points"] if status == 0 else []
     return status, {(point["codec"], point["setting"]): point for point in points}
 
@@ -112,5 +115,5 @@ def test_images_smaller_than_a_latent_are_trained_on(model):
 
 
 def test_tiny_images_have_a_default_model_that_takes_them():
-    assert cli.default_model(ImageSpec(height=7, width=200, channels=3)) == "context"
-    assert cli.default_model(ImageSpec(height=8, width=200, channels=3)) == "hyperprior"
+    assert default_model(ImageSpec(height=7, width=200, channels=3)) == "context"
+    assert default_model(ImageSpec(height=8, width=200, channels=3)) == "hyperprior"

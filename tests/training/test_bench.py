@@ -14,6 +14,7 @@ from kompakt_codec.metrics import mse, psnr_db
 from kompakt_codec.models import ImageSpec
 from kompakt_training import bench, bench_measure, published
 from kompakt_training.bench_data import BenchImages, load_bench_images
+from kompakt_training.commands.bench import main
 from kompakt_training.errors import TrainingError
 from tests.support import make_checkpoint, make_level_checkpoint, real_digits
 from tests.training.helpers import digits, write_pngs, write_published
@@ -42,7 +43,7 @@ def here(tmp_path, monkeypatch, places):
 
 
 def run(*flags, data="images", models="models", out="out.json"):
-    return bench.main(["rd", "--data", data, "--models", models, "--json", out, *flags])
+    return main(["rd", "--data", data, "--models", models, "--json", out, *flags])
 
 
 def read_points(path):

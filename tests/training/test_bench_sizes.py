@@ -17,6 +17,7 @@ from kompakt_training.bench_measure import Coder, measure
 from kompakt_training.bench_memory import peak_memory_mib
 from kompakt_training.bench_pictures import nearest_not_below
 from kompakt_training.bench_published import published_points
+from kompakt_training.commands.bench import main
 from tests.support import make_any_size_checkpoint, make_checkpoint
 
 CHINA, FLOWER = load_sample_images().images
@@ -39,7 +40,7 @@ def places(tmp_path_factory):
 
 def run(places, out, *flags):
     paths = ["--data", str(places / "images"), "--models", str(places / "models")]
-    assert bench.main(["rd", *paths, "--json", str(out), *flags]) == 0
+    assert main(["rd", *paths, "--json", str(out), *flags]) == 0
     return json.loads(out.read_text())
 
 

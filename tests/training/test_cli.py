@@ -10,8 +10,10 @@ from sklearn.datasets import load_sample_images
 from kompakt_codec.checkpoint import Checkpoint
 from kompakt_codec.codec import Codec
 from kompakt_codec.models import ImageSpec
-from kompakt_training import cli, loop
+from kompakt_training import loop
+from kompakt_training.commands.train import main
 from kompakt_training.settings import ExportSettings, Settings, command_line
+from kompakt_training.train import default_model
 from tests.training.helpers import TINY, digits, write_pngs, write_published
 
 TINY_FLAGS = {
@@ -37,7 +39,7 @@ def folder(tmp_path):
 
 def train(dataset, *flags, model="ae"):
     fast = ["--epochs", "2", *FAST_FLAGS, *TINY_FLAGS[model]]
-    return cli.main(["--model", model, "--dataset", dataset, *fast, *flags])
+    return main(["--model", model, "--dataset", dataset, *fast, *flags])
 
 
 def read_csv(path):
@@ -137,14 +139,14 @@ def test_rgb_images_make_an_rgb_codec(tmp_path):
 def test_the_model_is_by_the_images_size_where_none_is_named(tmp_path, folder):
     flags = ["--epochs", "1", "--width", "4", "--blocks", "0", "--latents", "4", "--units", "4"]
 
-    assert cli.main(["--dataset", folder, *FAST_FLAGS, *flags, "--levels", "3"]) == 0
+    assert main(["--dataset", folder, *FAST_FLAGS, *flags, "--levels", "3"]) == 0
 
     run = tmp_path / "runs/my-digits-context/my-digits-context.safetensors"
     command = Checkpoint.load(run).header.training.command
     assert command.startswith("kompakt train --model context --dataset 'folder:My Digits' ")
-    assert cli.default_model(ImageSpec(height=32, width=28, channels=1)) == "context"
-    assert cli.default_model(ImageSpec(height=32, width=33, channels=1)) == "hyperprior"
-    assert cli.default_model(ImageSpec(height=28, width=28, channels=3)) == "hyperprior"
+    assert default_model(ImageSpec(height=32, width=28, channels=1)) == "context"
+    assert default_model(ImageSpec(height=32, width=33, channels=1)) == "hyperprior"
+    assert default_model(ImageSpec(height=28, width=28, channels=3)) == "hyperprior"
 
 
 def test_photographs_of_several_sizes_are_cut_and_the_command_says_how(tmp_path, capsys):
@@ -251,11 +253,14 @@ def test_other_settings_are_refused_until_told_to_start_again(capsys, folder):
         (["--model", "ae", "--dataset", "mnist", "--crop", "8"], "--crop is for folder:"),
         (["--dataset", "mnist", "--image-memory", "4"], "--image-memory is for folder:"),
         (["--dataset", "folder:x", "--image-memory", "0.01"], "must be at least 0.1 GiB"),
-        (["--model", "ae", "--dataset", "folder:x", "--crop", "3"], "--crop must be 4 to 512"),
+        (
+            ["--model", "ae", "--dataset", "folder:x", "--crop", "3"],
+            "argument --crop: must be 4 to 512",
+        ),
     ],
 )
 def test_a_usage_error_is_one_line_and_status_2(capsys, flags, words):
-    assert cli.main(flags) == 2
+    assert main(flags) == 2
 
     out, err = capsys.readouterr()
     assert out == ""
@@ -275,18 +280,43 @@ def test_failures_are_one_line_and_status_1(tmp_path, capsys, folder):
     assert err.count("\n") == 1
 
 
-def test_help_loads_no_torchvision_and_plots_leave_no_global_state():
-    program = (
-        "import sys; from kompakt_training import cli, report; "
-        "status = cli.main(['--help']) or report.main(['--help']); "
-        "sys.exit(status or 'matplotlib.pyplot' in sys.modules or 'torchvision' in sys.modules)"
+@pytest.mark.parametrize(
+    ("command", "flags"),
+    [
+        ("train", ["--help"]),
+        ("train", ["--model", "ae", "--dataset", "mnist", "--epoch", "no"]),
+        ("bench", ["rd", "--help"]),
+        ("report", ["--help"]),
+        ("sample", ["--help"]),
+        ("import_compressai", ["--help"]),
+    ],
+)
+def test_help_and_usage_errors_do_not_wait_for_pytorch(command, flags):
+    imported = run_python(
+        f"from kompakt_training.commands import {command}\n"
+        f"status = {command}.main({flags})\n"
+        f"assert status == {0 if '--help' in flags else 2}\n"
+        "print(*sys.modules)"
     )
 
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "argparse" in imported
+    assert not imported & {"torch", "torchvision", "numba", "matplotlib"}
 
+
+def test_the_work_needs_no_torchvision_and_plots_have_no_global_state():
+    imported = run_python("from kompakt_training import bench, report, train\nprint(*sys.modules)")
+
+    assert "matplotlib" in imported
+    assert not imported & {"torchvision", "matplotlib.pyplot"}
+
+
+def run_python(program):
+    """Words that a program printed in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{program}"], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
-    assert "usage: kompakt train" in done.stdout
-    assert "usage: kompakt report" in done.stdout
+    return set(done.stdout.split())
 
 
 def test_a_conditional_run_learns_its_folders_classes(tmp_path, capsys):
@@ -295,7 +325,7 @@ def test_a_conditional_run_learns_its_folders_classes(tmp_path, capsys):
     dataset = f"folder:{tmp_path / 'mine'}"
     flags = ["--epochs", "2", *FAST_FLAGS, "--width", "4", "--latents", "6", "--out", "run"]
 
-    assert cli.main(["--model", "cvae", "--dataset", dataset, *flags]) == 0
+    assert main(["--model", "cvae", "--dataset", dataset, *flags]) == 0
 
     out = capsys.readouterr().out
     assert "test images with their label: " in out
@@ -342,7 +372,7 @@ def test_a_default_level_of_ones_own_is_kept_and_recorded(tmp_path, monkeypatch)
     command = ["--dataset", "folder:digits", "--out", "run", "--epochs", "1", "--model"]
     tiny = [f"--{name}={value}" for name, value in TINY["hyperprior"].items() if name != "levels"]
 
-    assert cli.main([*command, "hyperprior", *tiny, "--default-level", "11"]) == 0
+    assert main([*command, "hyperprior", *tiny, "--default-level", "11"]) == 0
     [path] = (tmp_path / "run").glob("*.safetensors")
     header = Checkpoint.load(path).header
 
@@ -354,5 +384,5 @@ def test_a_default_level_of_ones_own_is_kept_and_recorded(tmp_path, monkeypatch)
 @pytest.mark.parametrize(("model", "level", "most"), [("hyperprior", 13, 12), ("ae", 1, 0)])
 def test_a_default_level_that_a_model_lacks_is_refused(capsys, model, level, most):
     command = ["--dataset", "mnist", "--model", model, "--default-level", str(level)]
-    assert cli.main(command) == 2
+    assert main(command) == 2
     assert f"the default level must be 0 to {most}" in capsys.readouterr().err

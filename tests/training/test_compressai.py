@@ -11,10 +11,10 @@ from sklearn.datasets import load_sample_images
 from kompakt_codec.checkpoint import Checkpoint, Training
 from kompakt_codec.codec import Codec
 from kompakt_codec.errors import CorruptStreamError, StreamError
+from kompakt_training.commands.import_compressai import main
 from kompakt_training.compressai_import import import_state, measure
 from kompakt_training.compressai_state import ARCHITECTURES, parse_state, read_state
 from kompakt_training.errors import TrainingError
-from kompakt_training.import_command import main
 from tests.training.compressai_reference import make_reference
 
 TRAINING = Training(dataset="none", licence="none", num_images=0, epochs=0, command="none")

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from kompakt_codec.checkpoint import Checkpoint
-from kompakt_training import cli, loop
+from kompakt_training import loop
+from kompakt_training.commands.train import main
 from kompakt_training.errors import TrainingError
 from kompakt_training.loop import fit, open_trainer
 from kompakt_training.settings import Settings
@@ -98,7 +99,7 @@ def test_the_hash_is_of_the_best_weights(tmp_path):
 def run(*flags):
     tiny = [word for key, value in TINY["ae"].items() for word in (f"--{key}", str(value))]
     fast = ["--epochs", "2", "--batch-size", "8", "--learning-rate", "0.03"]
-    return cli.main(["--model", "ae", "--dataset", "folder:mine", *tiny, *fast, *flags])
+    return main(["--model", "ae", "--dataset", "folder:mine", *tiny, *fast, *flags])
 
 
 def test_a_run_that_started_from_another_is_recorded_and_resumes(tmp_path, capsys, monkeypatch):

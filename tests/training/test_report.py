@@ -6,7 +6,8 @@ from contextlib import redirect_stdout
 import pytest
 from PIL import Image
 
-from kompakt_training import published, recipes, report
+from kompakt_training import published, recipes
+from kompakt_training.commands import report
 from kompakt_training.recipes import Recipe
 from tests.training.helpers import FAST, TINY, write_published
 

@@ -6,6 +6,7 @@ import pytest
 from kompakt_codec.checkpoint import Checkpoint
 from kompakt_codec.images import FileFormat, decode_image, encode_image
 from kompakt_training import sample
+from kompakt_training.commands.sample import main
 from kompakt_training.errors import TrainingError
 from tests.support import make_checkpoint, make_label_checkpoint, real_digits
 
@@ -62,9 +63,9 @@ def test_the_command_writes_one_png(vae, tmp_path, capsys):
     out = tmp_path / "out.png"
     common = ["--model", str(tmp_path / "vae.safetensors"), "--out", str(out), "--columns", "4"]
 
-    assert sample.main([*common, "--count", "7"]) == 0
+    assert main([*common, "--count", "7"]) == 0
     assert decode_image(out.read_bytes()).shape == (58, 118, 1)
-    assert sample.main([*common, "--count", "4", "--between", *map(str, files)]) == 0
+    assert main([*common, "--count", "4", "--between", *map(str, files)]) == 0
     assert decode_image(out.read_bytes()).shape == (28, 118, 1)
     assert "wrote 4 images" in capsys.readouterr().out
 
@@ -81,9 +82,7 @@ def test_the_command_writes_one_png(vae, tmp_path, capsys):
 def test_what_cannot_be_drawn_is_one_line(vae, tmp_path, capsys, arguments, status, words):
     path = tmp_path / "vae.safetensors"
     vae.save(path)
-    assert (
-        sample.main(["--model", str(path), "--out", str(tmp_path / "x.png"), *arguments]) == status
-    )
+    assert main(["--model", str(path), "--out", str(tmp_path / "x.png"), *arguments]) == status
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from kompakt_codec.models import ImageSpec, build_model
-from kompakt_training import cli, run
+from kompakt_training import run
+from kompakt_training.commands import train
 from kompakt_training.losses import rate_distortion_loss
 from kompakt_training.quantiser import to_unit
 from kompakt_training.state import hash_tensors, save_state
@@ -62,4 +63,4 @@ def gradient(model, batch):
 
 if __name__ == "__main__":
     run.fit = look
-    sys.exit(cli.main(sys.argv[1:]))
+    sys.exit(train.main(sys.argv[1:]))

@@ -8,7 +8,8 @@ import numpy as np
 
 from kompakt_codec.errors import CodecError
 from kompakt_codec.images import DEFAULT_LIMITS, Pixels, decode_image
-from kompakt_training.data import DATASETS, dataset_name, is_dataset, load_dataset
+from kompakt_training.catalogue import DATASETS, dataset_name, is_dataset
+from kompakt_training.data import load_dataset
 from kompakt_training.errors import TrainingError
 from kompakt_training.folder import MAX_FOLDER_BYTES
 from kompakt_training.tiles import cut, share

@@ -9,7 +9,8 @@ from torch.nn import functional
 
 from kompakt_codec.entropy import EntropyTables, Symbols, frequencies_from_counts
 from kompakt_codec.models.gdn_hyperprior import LEAKY_SLOPE, SIDE_REACH
-from kompakt_training.compressai_state import FILTERS, MEAN, CompressaiState
+from kompakt_training.compressai_names import MEAN
+from kompakt_training.compressai_state import FILTERS, CompressaiState
 
 LEAST_SCALE, LARGEST_SCALE, NUM_SCALES = 0.11, 256.0, 64
 """CompressAI's table of scales."""

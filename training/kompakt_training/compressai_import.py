@@ -29,7 +29,8 @@ from kompakt_training.compressai_density import (
     scale_layers,
     side_tables,
 )
-from kompakt_training.compressai_state import FACTORIZED, MEAN, CompressaiState
+from kompakt_training.compressai_names import FACTORIZED, MEAN
+from kompakt_training.compressai_state import CompressaiState
 
 SPEC = ImageSpec(height=256, width=256, channels=3)
 """The crops that CompressAI trains on; frames of that size write no shape."""

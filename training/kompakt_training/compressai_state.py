@@ -9,13 +9,11 @@ from pathlib import Path
 
 import torch
 
+from kompakt_training.compressai_names import FACTORIZED, MEAN
 from kompakt_training.errors import TrainingError
 
 Weights = Mapping[str, torch.Tensor]
 Shape = tuple[int, ...]
-
-FACTORIZED, HYPERPRIOR, MEAN = "bmshj2018-factorized", "bmshj2018-hyperprior", "mbt2018-mean"
-ARCHITECTURES = (FACTORIZED, HYPERPRIOR, MEAN)
 
 FILTERS = (1, 3, 3, 3, 3, 1)
 """Widths of the density's networks, one for each channel."""

@@ -1,10 +1,9 @@
-"""``kompakt import-compressai``: a CompressAI model as a checkpoint that just loads."""
+"""What ``kompakt import-compressai`` does: a CompressAI model as a checkpoint that just loads."""
 
 import argparse
 import hashlib
 import re
 import shlex
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,42 +15,16 @@ from kompakt_codec.codec import Codec
 from kompakt_codec.errors import CodecError
 from kompakt_codec.images import DEFAULT_LIMITS, Pixels, decode_image
 from kompakt_training.compressai_import import Imported, RateLoss, import_state, measure
-from kompakt_training.compressai_state import ARCHITECTURES, read_state
+from kompakt_training.compressai_state import read_state
 from kompakt_training.errors import TrainingError
 from kompakt_training.progress import say
-from kompakt_training.terminal import Parser, run_command
+from kompakt_training.terminal import Parser
 
-_DESCRIPTION = """\
-Make a checkpoint of weights that CompressAI trained. Probabilities become integers, so that its
-streams decode to the same symbols everywhere; the picture is CompressAI's. Nothing in the file is
-run. --calibrate measures rate and distortion, and how many bytes the integers cost.
-"""
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_NOT_STATED = "not stated"
 
 
-def main(argv: list[str]) -> int:
-    """Run the command with its arguments; the process's exit status."""
-    parser = _parser()
-    return run_command(
-        parser, lambda args: _import(parser, args), argv, on_interrupt="nothing was written"
-    )
-
-
-def _parser() -> Parser:
-    parser = Parser(prog="kompakt import-compressai", description=_DESCRIPTION)
-    add = parser.add_argument
-    add("file", type=Path, metavar="FILE", help="a state dict that torch.save wrote")
-    add("--architecture", choices=ARCHITECTURES, required=True, help="CompressAI's name of it")
-    add("--out", type=Path, required=True, metavar="CHECKPOINT", help=f"the {SUFFIX} to write")
-    add("--name", help="what the model is called (default: the architecture's name)")
-    add("--dataset", default=_NOT_STATED, metavar="TEXT", help="what it was trained on")
-    add("--licence", default=_NOT_STATED, metavar="TEXT", help="of the data, for the record")
-    add("--calibrate", type=Path, metavar="DIR", help="images to measure on")
-    return parser
-
-
-def _import(parser: Parser, args: argparse.Namespace) -> None:
+def import_model(parser: Parser, args: argparse.Namespace) -> None:
+    """Write what ``kompakt import-compressai`` is asked for. Raises TrainingError."""
     name = args.name or args.architecture
     if not _NAME.fullmatch(name):
         parser.error(f"--name must be of a-z, 0-9, '.', '_' and '-', not {name!r}")
@@ -122,7 +95,3 @@ def _report(path: Path, imported: Imported, loss: RateLoss | None) -> Iterator[s
             f"{m.num_images} images: {m.bits_per_pixel:.4f} bits a pixel of real bytes, "
             f"MSE {m.mse:.5f}; payloads take {loss.percent:+.2f}% beside CompressAI's estimate"
         )
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import torch
 
+from kompakt_training.arguments import flag
 from kompakt_training.errors import TrainingError
 from kompakt_training.imageset import ImageSet
 from kompakt_training.processes import Processes
-from kompakt_training.settings import Settings, flag
+from kompakt_training.settings import Settings
 from kompakt_training.state import TrainingState, load_state, save_state
 from kompakt_training.steps import OnStep, ignore
 from kompakt_training.trainer import Trainer

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,6 +11,7 @@ import torch
 from torch import distributed
 
 from kompakt_training.errors import TrainingError
+from kompakt_training.launch import is_launched
 
 _TIMEOUT = timedelta(days=7)
 """The others wait while the first validates. torchrun sees a process that dies, without this."""
@@ -73,16 +73,6 @@ class Processes:
             )
 
 
-def launched_rank() -> int:
-    """The number of this process among those that torchrun started; 0 without it."""
-    return int(os.environ["RANK"]) if distributed.is_torchelastic_launched() else 0
-
-
-def local_rank() -> int:
-    """The same among those on this machine."""
-    return int(os.environ["LOCAL_RANK"]) if distributed.is_torchelastic_launched() else 0
-
-
 @contextlib.contextmanager
 def joined(device: torch.device) -> Iterator[Processes]:
     """The processes of this run, connected: by NCCL on CUDA, else by gloo.
@@ -90,7 +80,7 @@ def joined(device: torch.device) -> Iterator[Processes]:
     Raises TrainingError where PyTorch lacks that. A process that fails leaves the group as it is,
     since leaving could wait for the others, and ends.
     """
-    if not distributed.is_torchelastic_launched():
+    if not is_launched():
         yield Processes()
         return
     backend = "nccl" if device.type == "cuda" else "gloo"

@@ -7,48 +7,20 @@ import os
 import socket
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
 
+from kompakt_training.catalogue import DATA_DIR_VARIABLE, PUBLISHED
 from kompakt_training.errors import TrainingError
 from kompakt_training.idx import read_idx_images, read_idx_labels
 from kompakt_training.imageset import Images, ImageSet, Labels
 
-DATA_DIR_VARIABLE = "KOMPAKT_DATA_DIR"
 NUM_VAL_IMAGES = 5000
 
 _DOWNLOAD_TIMEOUT_S = 20.0
 _PARTS = ("train", "t10k")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Published:
-    title: str
-    licence: str
-    torchvision_class: str
-    test_sha256: str
-    """Of the test part's pixels: the file names of both sets are the same."""
-    system_dirs: tuple[Path, ...] = ()
-
-
-PUBLISHED: dict[str, _Published] = {
-    "mnist": _Published(
-        title="MNIST",
-        licence="CC BY-SA 3.0",
-        torchvision_class="MNIST",
-        test_sha256="6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
-    ),
-    "fashion-mnist": _Published(
-        title="Fashion-MNIST",
-        licence="MIT",
-        torchvision_class="FashionMNIST",
-        test_sha256="c867c93ff95360594e8ec3287995350b824dd110b11595c0e13d5423f621867a",
-        system_dirs=(Path("/usr/share/datasets/fashion-mnist"),),  # Debian: dataset-fashion-mnist
-    ),
-}
 
 
 def load_published(name: str, data_dir: Path | None) -> ImageSet:

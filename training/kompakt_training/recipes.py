@@ -1,7 +1,10 @@
-"""The default recipe of each architecture."""
+"""The default recipe of each architecture, and what they share."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+DEFAULT_SEED = 0
+DEFAULT_STEP_SCALE = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,3 +78,21 @@ RECIPES: dict[str, Recipe] = {
         rate_distortion=True,
     ),
 }
+
+CONFIG_HELP = {
+    "width": "channels of the transforms' first layer",
+    "latents": "numbers that an image becomes",
+    "classes": "labels that a cvae knows",
+    "levels": "ae: values that each latent can take, odd; context: rate levels",
+    "scalar_levels": "context: so many of the coarsest levels have a scalar quantiser, which is "
+    "better where most latents are 0, the others a trellis-coded one (default: 3)",
+    "blocks": "residual blocks in each transform, beside those that it has anyway",
+    "units": "context: hidden units of the prior for each latent and layer; hyperprior: channels",
+    "side": "channels of the side information",
+    "groups": "steps in which a hyperprior's channels are coded",
+    "spatial": "how many of a hyperprior's first groups are coded in four steps",
+    "components": "logistics in each of the prior's mixtures",
+}
+"""What the fields of a config are, each a flag of ``kompakt train``."""
+PAPER_MODELS = ("ae", "vae")
+"""Those that the founding paper compares."""

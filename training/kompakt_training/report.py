@@ -1,7 +1,6 @@
-"""``kompakt report``: the founding paper's comparison again, with the rate that it left out."""
+"""What ``kompakt report`` does: the paper's comparison again, with the rate that it left out."""
 
 import argparse
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,23 +25,18 @@ from kompakt_training.errors import TrainingError
 from kompakt_training.imageset import Images, ImageSet
 from kompakt_training.plots import plot_both_losses, plot_images
 from kompakt_training.progress import say
-from kompakt_training.published import DATA_DIR_VARIABLE
+from kompakt_training.recipes import PAPER_MODELS
 from kompakt_training.run import HISTORY_FILE, Run, execute, pick_device, pick_pictures
 from kompakt_training.settings import ExportSettings, Settings, command_line, default_name
 from kompakt_training.state import HistoryRow, write_whole
 from kompakt_training.tables import read_history
-from kompakt_training.terminal import Parser, run_command
 
 REPORT_FILE = "report.md"
 TABLE_FILE = "comparison.csv"
 LOSSES_FILE = "loss_curves.png"
 DIGITS_FILE = "digits.png"
 
-_DESCRIPTION = "Write the founding paper's comparison again, with the rate that it left out."
 _DATASET = "mnist"
-_MODELS = ("ae", "vae")
-"""The paper's."""
-_RESUME_HINT = "give the same command again to go on"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,55 +47,15 @@ class _Subject:
     history: list[HistoryRow] | None
 
 
-def main(argv: list[str]) -> int:
-    """Run the command with its arguments; the process's exit status."""
-    return run_command(_parser(), _report, argv, on_interrupt=_RESUME_HINT)
-
-
-def _parser() -> Parser:
-    parser = Parser(prog="kompakt report", description=_DESCRIPTION)
-    add = parser.add_argument
-    add("--out", type=Path, required=True, metavar="DIR", help="where the report goes")
-    for model in _MODELS:
-        add(
-            f"--{model}",
-            type=Path,
-            metavar="CHECKPOINT_OR_RUN",
-            help=f"the {model.upper()} to report on (default: DIR/{model}, trained if need be)",
-        )
-    add(
-        "--data-dir",
-        type=Path,
-        metavar="DIR",
-        help=f"where MNIST lies (default: {DATA_DIR_VARIABLE}, else downloaded)",
-    )
-    add("--retrain", action="store_true", help="train DIR/ae and DIR/vae from the start")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="to train on")
-    add(
-        "--baseline-images",
-        type=_positive,
-        default=1000,
-        metavar="N",
-        help="test digits that WebP is measured on: its search is slow (default: %(default)s)",
-    )
-    return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
-    return value
-
-
-def _report(args: argparse.Namespace) -> None:
+def report(args: argparse.Namespace) -> None:
+    """Write what the arguments of ``kompakt report`` ask for. Raises TrainingError."""
     console = Console()
     device = pick_device(args.device)
     prepare_process()
     images = load_dataset(_DATASET, args.data_dir)
     args.out.mkdir(parents=True, exist_ok=True)
     subjects: dict[str, _Subject] = {}
-    for model in _MODELS:
+    for model in PAPER_MODELS:
         path = getattr(args, model) or _train(
             args.out / model, model, images, device=device, retrain=args.retrain, console=console
         )
@@ -213,7 +167,3 @@ Made by:
 
 {commands}
 """
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

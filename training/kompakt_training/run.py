@@ -17,9 +17,10 @@ from kompakt_training.evaluation import Result, evaluate, write_results
 from kompakt_training.export import export_checkpoint
 from kompakt_training.html_report import REPORT_PAGE, write_html_report
 from kompakt_training.imageset import Images, ImageSet
+from kompakt_training.launch import local_rank
 from kompakt_training.loop import fit, open_trainer
 from kompakt_training.plots import plot_history, plot_images
-from kompakt_training.processes import Processes, joined, local_rank
+from kompakt_training.processes import Processes, joined
 from kompakt_training.progress import TrainingProgress, say
 from kompakt_training.requirements import run_identity
 from kompakt_training.settings import ExportSettings, Settings

@@ -1,7 +1,6 @@
-"""``kompakt sample``: images from a variational autoencoder's prior, and walks between two."""
+"""What ``kompakt sample`` does: images from a VAE's prior, and walks between two."""
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,45 +21,14 @@ from kompakt_codec.images import (
 from kompakt_codec.models import VariationalAutoencoder
 from kompakt_training.errors import TrainingError
 from kompakt_training.progress import say
-from kompakt_training.settings import DEFAULT_SEED
-from kompakt_training.terminal import Parser, run_command
+from kompakt_training.terminal import Parser
 
-_DESCRIPTION = """\
-Draw new images from the prior of a model of the kind vae or cvae, or walk between two images
-through its latents. Writes one PNG: the images in rows, from left to right.
-"""
-_MAX_COUNT = 1024
 _GAP = 2
 """Pixels between the images of a sheet."""
 
 
-def main(argv: list[str]) -> int:
-    """Run the command with its arguments; the process's exit status."""
-    parser = _parser()
-    return run_command(
-        parser, lambda args: _sample(parser, args), argv, on_interrupt="nothing was written"
-    )
-
-
-def _parser() -> Parser:
-    parser = Parser(prog="kompakt sample", description=_DESCRIPTION)
-    add = parser.add_argument
-    add("--model", type=Path, required=True, metavar="CHECKPOINT", help="a vae's or cvae's file")
-    add("--out", type=Path, required=True, metavar="PNG", help="the sheet to write")
-    add("--count", type=int, default=64, metavar="N", help="images (default: 64)")
-    add("--columns", type=int, default=16, metavar="N", help="images in a row (default: 16)")
-    add("--between", type=Path, nargs=2, metavar="IMAGE", help="walk from one image to another")
-    add("--label", metavar="NAME", help="what a cvae is to draw (default: nothing in particular)")
-    add("--seed", type=int, default=DEFAULT_SEED, metavar="N")
-    return parser
-
-
-def _sample(parser: Parser, args: argparse.Namespace) -> None:
-    for name in ("count", "columns"):
-        if not 1 <= getattr(args, name) <= _MAX_COUNT:
-            parser.error(f"--{name} must be 1 to {_MAX_COUNT}, not {getattr(args, name)}")
-    if args.between and args.count < 2:
-        parser.error("--between needs a --count of 2 or more")
+def write_sheet(parser: Parser, args: argparse.Namespace) -> None:
+    """Write the sheet that the arguments of ``kompakt sample`` ask for. Raises TrainingError."""
     checkpoint = Checkpoint.load(args.model)
     level = _level(parser, checkpoint, args.label)
     if args.between:
@@ -147,7 +115,3 @@ def _decoded(model: VariationalAutoencoder, z: torch.Tensor, level: int) -> npt.
     x_hat = model.decoded(z, torch.full((len(z),), level))
     pixels = x_hat.mul(255).round_().to(torch.uint8).permute(0, 2, 3, 1)
     return pixels.contiguous().numpy()
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

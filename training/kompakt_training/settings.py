@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kompakt_codec.models import MODELS
-from kompakt_training.recipes import RECIPES
-
-DEFAULT_SEED = 0
-DEFAULT_STEP_SCALE = 1.0
+from kompakt_training.arguments import flag
+from kompakt_training.catalogue import FOLDER_PREFIX
+from kompakt_training.recipes import DEFAULT_SEED, DEFAULT_STEP_SCALE, RECIPES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,14 +105,9 @@ class ExportSettings:
             raise ValueError(f"the default level must be 0 to {levels - 1}")
 
 
-def flag(name: str) -> str:
-    """The flag of a setting on the command line."""
-    return "--" + name.replace("_", "-")
-
-
 def default_name(dataset: str, model: str) -> str:
     """For example ``mnist-ae``; a folder gives its own name."""
-    words = re.sub(r"[^a-z0-9]+", "-", dataset.removeprefix("folder:").lower()).strip("-")
+    words = re.sub(r"[^a-z0-9]+", "-", dataset.removeprefix(FOLDER_PREFIX).lower()).strip("-")
     return f"{words[:48] or 'images'}-{model}"
 
 

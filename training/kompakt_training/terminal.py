@@ -5,8 +5,6 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-import torch
-
 from kompakt_codec.errors import CodecError
 from kompakt_training.errors import TrainingError
 
@@ -37,9 +35,17 @@ def run_command(
         return _fail(parser, f"interrupted: {on_interrupt}", INTERRUPTED)
     except (TrainingError, CodecError, OSError) as exc:
         return _fail(parser, str(exc), 1)
-    except (MemoryError, torch.OutOfMemoryError):
+    except (MemoryError, RuntimeError) as exc:
+        if not _is_out_of_memory(exc):
+            raise
         return _fail(parser, "out of memory: lower --batch-size, or take fewer images", 1)
     return 0
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    from torch import OutOfMemoryError  # what raised the error has imported PyTorch
+
+    return isinstance(error, (MemoryError, OutOfMemoryError))
 
 
 def _fail(parser: Parser, message: str, status: int) -> int:
