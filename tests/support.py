@@ -7,9 +7,10 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from kompakt_codec.checkpoint import Checkpoint, Measured, Training
+from kompakt_codec.checkpoint import Checkpoint
 from kompakt_codec.context_coder import ContextEntropy
 from kompakt_codec.entropy import EntropyTables, frequencies_from_counts
+from kompakt_codec.header import Measured, Training
 from kompakt_codec.hyper_coder import HyperEntropy
 from kompakt_codec.models import ContextModel, HyperpriorModel, ImageSpec, build_model
 from kompakt_codec.table_coder import TableEntropy

@@ -1,109 +1,34 @@
-"""Checkpoints: one safetensors file with weights, integer tables and a JSON header.
+"""Checkpoints: one safetensors file with weights, integer tables and a header.
 
 Tensors: the model's state under ``model.``, and the entropy path under ``entropy.``. Static tables
 are ``minimums`` int32 (T,), ``lengths`` int32 (T,) and ``frequencies`` int32 (sum of lengths,): the
 T = levels * C tables one after another. A context model's are those of ``ContextEntropy.tensors``,
 a hyperprior's those of ``HyperEntropy.tensors``, an imported one's those of
-``GaussianEntropy.tensors``. The header stands as JSON under the key
-``kompakt`` of safetensors' metadata. Nothing is ever unpickled.
+``GaussianEntropy.tensors``. Metadata: a ``Header``. Nothing is ever unpickled.
 """
 
 import hashlib
-import json
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from kompakt_codec.context_coder import ContextEntropy
 from kompakt_codec.entropy import EntropyModel
 from kompakt_codec.errors import CheckpointError
-from kompakt_codec.frame import MAX_LEVELS
 from kompakt_codec.gaussian_coder import GaussianEntropy
+from kompakt_codec.header import HEADER_KEY, Header, Measured, StoredAs, Training, parse_header
 from kompakt_codec.hyper_coder import HyperEntropy
-from kompakt_codec.models import (
-    ContextModel,
-    ImageSpec,
-    TransformModel,
-    build_model,
-)
+from kompakt_codec.models import ContextModel, ImageSpec, TransformModel, build_model
 from kompakt_codec.table_coder import TableEntropy
 
-SCHEMA_VERSION = 1
 MAX_CHECKPOINT_BYTES = 1 << 30
 SUFFIX = ".safetensors"
 
-_HEADER_KEY = "kompakt"
 _MODEL_PREFIX = "model."
 _ENTROPY_PREFIX = "entropy."
-_MAX_COUNT = 2**53
-"""What every reader of JSON holds exactly."""
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Training(_Part):
-    """What the model was trained on, and how."""
-
-    dataset: str
-    licence: str
-    num_images: int = Field(ge=0, le=_MAX_COUNT)
-    """0 if it is not known, as ``epochs``: of a model that was trained elsewhere."""
-    epochs: int = Field(ge=0, le=_MAX_COUNT)
-    command: str
-    details: dict[str, str | int | float] = {}
-    """Whatever else the recipe wants to record: seed, versions, machine."""
-
-
-class Measured(_Part):
-    """Rate and distortion of real embedded frames on held-out images."""
-
-    dataset: str
-    num_images: int = Field(ge=1, le=_MAX_COUNT)
-    bytes_per_image: float = Field(ge=0)
-    bits_per_pixel: float = Field(ge=0)
-    mse: float = Field(ge=0)
-    psnr_db: float | None = None
-    """None if mse is 0."""
-
-
-class Header(_Part):
-    """A checkpoint's JSON header."""
-
-    schema_version: Literal[1] = 1
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
-    architecture: str
-    config: dict[str, int]
-    height: int
-    width: int
-    channels: int
-    latent_shape: tuple[int, int, int] = Field(strict=False)
-    levels: int = Field(default=1, ge=1, le=MAX_LEVELS)
-    """Rate levels, the coarsest first."""
-    default_level: int = Field(default=0, ge=0, lt=MAX_LEVELS)
-    labels: tuple[str, ...] = Field(default=(), strict=False)
-    """Of a model conditioned on labels: what levels 1 and up stand for. Level 0 is no label."""
-    entropy: Literal["tables", "context", "hyperprior", "gaussian"] = "tables"
-    """What the entropy path is made of."""
-    weights: Literal["float32", "float16"] = "float32"
-    """How the transforms' weights are stored."""
-    fingerprint: str = Field(pattern=r"^[0-9a-f]{64}$")
-    synthesis_hash: str = Field(pattern=r"^[0-9a-f]{64}$")
-    training: Training
-    measured: Measured | None = None
-    """Of the default level."""
-    curve: tuple[Measured, ...] = Field(default=(), strict=False)
-    """Of every level, the coarsest first, if there are several."""
-
-    @property
-    def spec(self) -> ImageSpec:
-        """The images that the model is for."""
-        return ImageSpec(height=self.height, width=self.width, channels=self.channels)
 
 
 class Checkpoint:
@@ -132,7 +57,7 @@ class Checkpoint:
         training: Training,
         default_level: int = 0,
         labels: tuple[str, ...] = (),
-        weights: Literal["float32", "float16"] = "float32",
+        weights: StoredAs = "float32",
         measured: Measured | None = None,
         curve: tuple[Measured, ...] = (),
     ) -> Self:
@@ -172,7 +97,7 @@ class Checkpoint:
         }
         for key, value in self.entropy.tensors().items():
             tensors[_ENTROPY_PREFIX + key] = value.contiguous()
-        data = save(tensors, {_HEADER_KEY: self.header.model_dump_json()})
+        data = save(tensors, {HEADER_KEY: self.header.model_dump_json()})
         partial = path.with_name(path.name + ".partial")
         partial.write_bytes(data)
         partial.replace(path)
@@ -194,7 +119,7 @@ class Checkpoint:
         except (OSError, SafetensorError) as exc:
             raise CheckpointError(f"{path}: not a checkpoint: {exc}") from exc
         try:
-            return cls._assemble(_parse_header(metadata), tensors)
+            return cls._assemble(parse_header(metadata), tensors)
         except CheckpointError as exc:
             raise CheckpointError(f"{path}: {exc}") from exc
 
@@ -221,21 +146,6 @@ class Checkpoint:
         if _synthesis_hash(model) != header.synthesis_hash:
             raise CheckpointError("the synthesis weights do not have the header's hash")
         return cls(header, model.eval(), entropy)
-
-
-def _parse_header(metadata: dict[str, str]) -> Header:
-    text = metadata.get(_HEADER_KEY)
-    if text is None:
-        raise CheckpointError("a safetensors file, but without Kompakt's header")
-    try:
-        version = json.loads(text).get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise CheckpointError(
-                f"schema version {version}; this software reads version {SCHEMA_VERSION}"
-            )
-        return Header.model_validate_json(text)
-    except (ValidationError, ValueError, AttributeError) as exc:
-        raise CheckpointError(f"malformed header: {exc}") from exc
 
 
 def _build(header: Header, tensors: dict[str, torch.Tensor]) -> TransformModel:

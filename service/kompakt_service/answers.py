@@ -3,9 +3,9 @@
 from typing import Any, Protocol, TypeVar
 
 from kompakt.v1 import compression_pb2 as pb
-from kompakt_codec.checkpoint import Measured
 from kompakt_codec.crc import crc32c
 from kompakt_codec.frame import LEVEL_STEPS
+from kompakt_codec.header import Measured
 from kompakt_codec.metrics import psnr_db
 from kompakt_service import messages
 from kompakt_service.compressing import Compressed

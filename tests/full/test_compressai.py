@@ -14,11 +14,13 @@ from sklearn.datasets import load_sample_images
 from torch.nn import functional
 
 from benchmarks.peers.registry import prepare_environment
-from kompakt_codec.checkpoint import Checkpoint, Training
+from kompakt_codec.checkpoint import Checkpoint
 from kompakt_codec.codec import Codec
 from kompakt_codec.gaussian_coder import GaussianEntropy
+from kompakt_codec.header import Training
 from kompakt_training.compressai_import import import_state, measure
-from kompakt_training.compressai_state import ARCHITECTURES, FACTORIZED, read_state
+from kompakt_training.compressai_names import ARCHITECTURES, FACTORIZED
+from kompakt_training.compressai_state import read_state
 
 TRAINING = Training(dataset="none", licence="none", num_images=0, epochs=0, command="none")
 SCRIPT = Path(__file__).with_name("compressai_models.py")

@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_sample_images
 
-from kompakt_codec.checkpoint import SUFFIX, Training
+from kompakt_codec.checkpoint import SUFFIX
 from kompakt_codec.codec import Codec
 from kompakt_codec.frame import Profile
+from kompakt_codec.header import Training
 from kompakt_training.compressai_import import import_state
-from kompakt_training.compressai_state import ARCHITECTURES, parse_state
+from kompakt_training.compressai_names import ARCHITECTURES
+from kompakt_training.compressai_state import parse_state
 from tests.training.compressai_reference import make_reference
 
 IMPORTED = Path(__file__).parent / "imported"

@@ -6,7 +6,7 @@ import pytest
 
 from kompakt_codec.codec import Codec
 from kompakt_codec.frame import Profile, parse_frame
-from kompakt_training.compressai_state import ARCHITECTURES
+from kompakt_training.compressai_names import ARCHITECTURES
 from tests.golden.make_imported import IMPORTED
 
 

@@ -8,12 +8,14 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from kompakt_codec.checkpoint import Checkpoint, Training
+from kompakt_codec.checkpoint import Checkpoint
 from kompakt_codec.codec import Codec
 from kompakt_codec.errors import CorruptStreamError, StreamError
+from kompakt_codec.header import Training
 from kompakt_training.commands.import_compressai import main
 from kompakt_training.compressai_import import import_state, measure
-from kompakt_training.compressai_state import ARCHITECTURES, parse_state, read_state
+from kompakt_training.compressai_names import ARCHITECTURES
+from kompakt_training.compressai_state import parse_state, read_state
 from kompakt_training.errors import TrainingError
 from tests.training.compressai_reference import make_reference
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from kompakt_codec.checkpoint import Checkpoint, Measured, Training
+from kompakt_codec.checkpoint import Checkpoint
 from kompakt_codec.codec import Codec
 from kompakt_codec.entropy import EntropyModel
 from kompakt_codec.frame import Profile, parse_frame
 from kompakt_codec.gaussian_coder import GaussianEntropy
+from kompakt_codec.header import Measured, Training
 from kompakt_codec.images import Pixels
 from kompakt_codec.metrics import psnr_db
 from kompakt_codec.models import ImageSpec, TransformModel, build_model

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from kompakt_codec.checkpoint import Checkpoint, Measured, Training
+from kompakt_codec.checkpoint import Checkpoint
 from kompakt_codec.codec import Codec
 from kompakt_codec.context_coder import MAX_INDEX, ContextEntropy
 from kompakt_codec.entropy import (
@@ -17,6 +17,7 @@ from kompakt_codec.entropy import (
     frequencies_from_counts,
 )
 from kompakt_codec.frame import Profile
+from kompakt_codec.header import Measured, Training
 from kompakt_codec.hyper_coder import HyperEntropy
 from kompakt_codec.models import ContextModel, HyperpriorModel, TransformModel, build_model
 from kompakt_codec.table_coder import TableEntropy

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from kompakt_codec.checkpoint import SUFFIX, Training
+from kompakt_codec.checkpoint import SUFFIX
 from kompakt_codec.codec import Codec
 from kompakt_codec.errors import CodecError
+from kompakt_codec.header import Training
 from kompakt_codec.images import DEFAULT_LIMITS, Pixels, decode_image
 from kompakt_training.compressai_import import Imported, RateLoss, import_state, measure
 from kompakt_training.compressai_state import read_state

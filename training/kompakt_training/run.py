@@ -9,9 +9,10 @@ import numpy.typing as npt
 import torch
 from rich.console import Console
 
-from kompakt_codec.checkpoint import SUFFIX, Checkpoint, Header
+from kompakt_codec.checkpoint import SUFFIX, Checkpoint
 from kompakt_codec.codec import Codec
 from kompakt_codec.errors import CheckpointError
+from kompakt_codec.header import Header
 from kompakt_training.errors import TrainingError
 from kompakt_training.evaluation import Result, evaluate, write_results
 from kompakt_training.export import export_checkpoint
