@@ -52,7 +52,10 @@ class WorkerGroup:
         ends instead.
         """
         for number in self._failures:
-            self._add(number)
+            try:
+                self._add(number)
+            except OSError as exc:
+                raise StartError(f"worker {number} cannot start: {exc}") from exc
         for state in (LOADED, SERVING):
             while any(worker.state != state for worker in self._workers.values()):
                 if (caught := self._step()) is not None:
@@ -73,7 +76,10 @@ class WorkerGroup:
                 return caught
             for number in [n for n, due in self._due.items() if due <= time.monotonic()]:
                 del self._due[number]
-                self._add(number)
+                try:
+                    self._add(number)
+                except OSError as exc:  # too little memory, or too many processes, just now
+                    self._schedule(number, str(exc))
 
     def stop(self, first: int, *, drain_seconds: float, grace_seconds: float) -> int:
         """Drain and stop on the signal ``first``; a second one cuts the waiting short.
@@ -81,6 +87,7 @@ class WorkerGroup:
         Returns the exit status: 0 if every worker ended by itself.
         """
         self._is_stopping = True
+        self._hear_last_words()
         self._kill(lambda worker: worker.state != SERVING)  # it has accepted nothing
         self._broadcast(DRAIN)
         second = None
@@ -151,9 +158,23 @@ class WorkerGroup:
             if self._is_up:
                 worker.send(SERVE)
         else:
-            worker.mark_serving()
-            self._metrics.serving.inc()
-            _LOGGER.info("worker serving", extra={"worker": worker.number, "pid": worker.pid})
+            self._note_serving(worker)
+
+    def _hear_last_words(self) -> None:
+        """See which workers take calls by now, whatever else they and signals have to tell."""
+        for worker in self._workers.values():
+            try:
+                while worker.pipe.poll():
+                    if worker.pipe.recv()[0] == SERVING:
+                        self._note_serving(worker)
+            except (EOFError, OSError):  # it is buried in its turn
+                continue
+
+    def _note_serving(self, worker: WorkerProcess) -> None:
+        worker.state = SERVING
+        worker.mark_serving()
+        self._metrics.serving.inc()
+        _LOGGER.info("worker serving", extra={"worker": worker.number, "pid": worker.pid})
 
     def _bury(self, worker: WorkerProcess) -> None:
         status = worker.end()
@@ -168,22 +189,28 @@ class WorkerGroup:
         if not self._is_up and worker.state != SERVING:
             raise StartError(worker.failure or f"worker {worker.number} cannot start: {why}")
         self._metrics.deaths.inc()
-        self._schedule(worker, why)
-
-    def _schedule(self, worker: WorkerProcess, why: str) -> None:
-        """Have a dead worker replaced, after a pause if that went on before."""
-        number = worker.number
         settled = worker.seconds_served >= _SETTLED_SECONDS
+        self._schedule(worker.number, why, settled=settled, pid=worker.pid)
+
+    def _schedule(
+        self, number: int, why: str, *, settled: bool = False, pid: int | None = None
+    ) -> None:
+        """Have a worker started, after a pause if that failed before."""
         failures = self._failures[number] = 0 if settled else self._failures[number] + 1
         if not self._workers and min(self._failures.values()) >= _MAX_FAILURES:
             raise StartError(f"no worker stays alive; of the last one: {why}")
-        pause = min(_MAX_PAUSE_SECONDS, 2.0 ** (failures - 1)) if failures else 0.0
-        self._due[number] = time.monotonic() + pause
-        _LOGGER.error(
-            "worker lost",
-            extra={"worker": number, "pid": worker.pid, "reason": why, "replaced_in_s": pause},
+        pause = (
+            min(_MAX_PAUSE_SECONDS, 2.0 ** min(failures - 1, _MAX_FAILURES)) if failures else 0.0
         )
+        self._due[number] = time.monotonic() + pause
+        extra = {"worker": number, "pid": pid, "reason": why, "replaced_in_s": pause}
+        _LOGGER.error("worker lost", extra=extra)
 
 
 def _described(status: int) -> str:
-    return f"status {status}" if status >= 0 else f"signal {signal.Signals(-status).name}"
+    if status >= 0:
+        return f"status {status}"
+    names = {
+        number.value: number.name for number in signal.Signals
+    }  # most real-time ones have none
+    return f"signal {names.get(-status, -status)}"

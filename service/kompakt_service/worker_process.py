@@ -14,7 +14,7 @@ _END_SECONDS = 10.0
 
 
 class WorkerProcess:
-    """Starts a worker. Its pipe ends when it does."""
+    """Starts a worker, or raises OSError. Its pipe ends when it does."""
 
     def __init__(
         self,
