@@ -9,7 +9,7 @@ from typing import TypeVar
 import grpc
 
 from kompakt_codec.errors import CodecError
-from kompakt_service.errors import CallError, ItemError, ServiceError
+from kompakt_service.errors import CallError, ItemError, ServiceError, bare
 from kompakt_service.pool import CURRENT
 
 _Item = TypeVar("_Item")
@@ -96,5 +96,5 @@ def attempt(
         except CallError:
             raise
         except (CodecError, ServiceError) as exc:
-            results.append(exc)
+            results.append(bare(exc))
     return results

@@ -16,7 +16,7 @@ from kompakt_codec.interruption import interruptible
 from kompakt_codec.quality import Contest, Made, QualityUnreachableError, open_contest
 from kompakt_service.call import Call
 from kompakt_service.device import BatchEngine
-from kompakt_service.errors import ItemError
+from kompakt_service.errors import ItemError, bare
 from kompakt_service.lanes import Batch, Job
 from kompakt_service.messages import check_level, read_image, told_shape
 from kompakt_service.metrics import OperationSeries
@@ -108,10 +108,10 @@ class Compressor:
         results: list[Compressed | ItemError] = []
         answer_bytes = 0
         for read in self._read(images, model.codec, call, plan):
-            sound = [item[0] for item in read if isinstance(item, tuple)]
             if plan.reconstruct or plan.latents:
-                answer_bytes += sum(_answer_bytes(pixels, model.codec, plan) for pixels in sound)
+                answer_bytes += self._answer_bytes(read, model.codec, plan)
                 self._pipeline.check_answer(answer_bytes)
+            sound = [item[0] for item in read if isinstance(item, tuple)]
             contests = self._contests(sound, model, call, plan, series) if sound else []
             results += self._settled(read, contests, call, plan)
         self._pipeline.observe(series, call.timings)
@@ -136,7 +136,7 @@ class Compressor:
             try:
                 read = read_image(image, codec, plan.fit, limits, keep_metadata=plan.keep_metadata)
             except CodecError as exc:
-                part.append(exc.with_traceback(None))  # whose frames hold the image
+                part.append(bare(exc))
             else:
                 part.append(read)
                 num_bytes += read[0].size
@@ -154,6 +154,21 @@ class Compressor:
         call.timings.image += time.monotonic() - started
         if part:
             yield part
+
+    def _answer_bytes(self, read: list[_Read | ItemError], codec: Codec, plan: CompressPlan) -> int:
+        """What is returned beside the streams; an image that asks for too much of it is refused."""
+        total = 0
+        for i, item in enumerate(read):
+            if isinstance(item, tuple):
+                num_bytes = _answer_bytes(item[0], codec, plan)
+                error = self._pipeline.too_large(
+                    num_bytes, "the image's reconstruction and latents", "leave them out"
+                )
+                if error is None:
+                    total += num_bytes
+                else:
+                    read[i] = error
+        return total
 
     def _contests(
         self,

@@ -18,7 +18,7 @@ from kompakt_codec.frame import Frame, Profile, parse_frame
 from kompakt_codec.images import NO_METADATA, FileFormat, ImageLimits, Pixels, encode_image
 from kompakt_service.call import Call, attempt
 from kompakt_service.device import BatchEngine
-from kompakt_service.errors import ItemError
+from kompakt_service.errors import ITEM_ERRORS, ItemError
 from kompakt_service.lanes import Batch, Job
 from kompakt_service.metrics import OperationSeries
 from kompakt_service.pipeline import Pipeline
@@ -64,20 +64,12 @@ class Decompressor:
         named = models.get(plan.model) if is_named else None
         limits = self._pipeline.limits
         done: list[Any] = attempt(lambda one: _parse(one, models, plan, limits), streams, call)
-        groups: dict[LoadedModel, _Group] = {}
-        answer_bytes = 0
-        for i, item in enumerate(done):
-            if isinstance(item, tuple):
-                model, frame, envelope = item
-                group = groups.get(model)
-                if group is None:
-                    group = groups[model] = _Group(model.codec)
-                answer_bytes += group.add(i, frame, envelope) * model.codec.header.channels
-                if envelope is not None and plan.file_format is not None:
-                    answer_bytes += envelope.metadata_bytes
-            else:
+        groups, answer_bytes = self._grouped(done, plan)
+        if len(streams) > 1:  # one alone may be larger than the file that is made of it
+            self._pipeline.check_answer(answer_bytes)
+        for item in done:
+            if isinstance(item, ITEM_ERRORS):
                 self._pipeline.count_failure("decompress", named.name if named else "", item)
-        self._pipeline.check_answer(answer_bytes)
         if admit:
             for model, group in groups.items():
                 self._pipeline.lanes.admit(
@@ -92,6 +84,36 @@ class Decompressor:
                 done[i] = result
         return done
 
+    def _grouped(
+        self, done: list[Any], plan: DecompressPlan
+    ) -> tuple[dict[LoadedModel, "_Group"], int]:
+        """What was parsed, by its model, and how many bytes it all takes in the answer.
+
+        An item that takes too many for any answer becomes an error.
+        """
+        groups: dict[LoadedModel, _Group] = {}
+        answer_bytes = 0
+        for i, item in enumerate(done):
+            if not isinstance(item, tuple):
+                continue
+            model, frame, envelope = item
+            group = groups.get(model)
+            if group is None:
+                group = groups[model] = _Group(model.codec)
+            num_bytes = group.pixels_of(frame) * model.codec.header.channels
+            if plan.file_format is None:
+                error = self._pipeline.too_large(
+                    num_bytes, "the image's pixels", "ask for a file format"
+                )
+                if error is not None:
+                    done[i] = error
+                    continue
+            elif envelope is not None:
+                num_bytes += envelope.metadata_bytes
+            answer_bytes += num_bytes
+            group.add(i, frame, envelope)
+        return {model: group for model, group in groups.items() if group.members}, answer_bytes
+
     def _decompress_group(
         self, model: LoadedModel, group: "_Group", call: Call, plan: DecompressPlan
     ) -> Sequence[Decompressed | ItemError]:
@@ -100,7 +122,7 @@ class Decompressor:
         decoded = self._decoded(model, group, call, series)
         started = time.monotonic()
         results = attempt(
-            lambda item: _decompressed(*item, plan.file_format, model.name),
+            lambda item: self._decompressed(*item, plan.file_format, model.name),
             list(zip(decoded, group.envelopes, strict=True)),
             call,
         )
@@ -108,6 +130,27 @@ class Decompressor:
         self._pipeline.observe(series, call.timings)
         self._pipeline.count("decompress", model.name, results)
         return results
+
+    def _decompressed(
+        self,
+        item: Decoded | ItemError,
+        envelope: Envelope | None,
+        file_format: FileFormat | None,
+        model: str,
+    ) -> Decompressed:
+        if not isinstance(item, tuple):
+            raise item
+        pixels, codec = item
+        encoded = None
+        if file_format is not None:
+            metadata = envelope.open() if envelope else NO_METADATA
+            encoded = encode_image(pixels, file_format, metadata)
+            error = self._pipeline.too_large(
+                len(encoded), "the file's bytes", "ask for another format"
+            )
+            if error is not None:
+                raise error
+        return Decompressed(pixels=pixels, encoded=encoded, model=model, codec=codec)
 
     def _decoded(
         self, model: LoadedModel, group: "_Group", call: Call, series: OperationSeries
@@ -168,16 +211,19 @@ class _Group:
         self._codec = codec
         self._pixels_of: dict[tuple[int, int] | None, int] = {}
 
-    def add(self, member: int, frame: Frame, envelope: Envelope | None) -> int:
-        """Add a frame, and the envelope around it; returns its pixels."""
+    def pixels_of(self, frame: Frame) -> int:
+        """How many pixels a frame's image has."""
         pixels = self._pixels_of.get(frame.size)
         if pixels is None:
             pixels = self._pixels_of[frame.size] = self._codec.num_pixels(frame)
+        return pixels
+
+    def add(self, member: int, frame: Frame, envelope: Envelope | None) -> None:
+        """Add a frame, and the envelope around it."""
         self.members.append(member)
         self.frames.append(frame)
         self.envelopes.append(envelope)
-        self.pixels.append(pixels)
-        return pixels
+        self.pixels.append(self.pixels_of(frame))
 
 
 def decode_batch(
@@ -221,18 +267,3 @@ def _parse(
     if size in model.codec.sizes:  # else the frame is refused for that
         limits.check_size(*size)
     return model, frame, envelope
-
-
-def _decompressed(
-    item: Decoded | ItemError,
-    envelope: Envelope | None,
-    file_format: FileFormat | None,
-    model: str,
-) -> Decompressed:
-    if not isinstance(item, tuple):
-        raise item
-    pixels, codec = item
-    encoded = None
-    if file_format is not None:
-        encoded = encode_image(pixels, file_format, envelope.open() if envelope else NO_METADATA)
-    return Decompressed(pixels=pixels, encoded=encoded, model=model, codec=codec)

@@ -71,6 +71,12 @@ ITEM_ERRORS = (CodecError, ServiceError)
 """The same for isinstance, which is quicker with a tuple."""
 
 
+def bare(error: ItemError) -> ItemError:
+    """The error without the frames that it was raised in, since those hold images."""
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    return error
+
+
 def to_status(error: CodecError | ServiceError) -> status_pb2.Status:
     """The google.rpc.Status of an error, with ErrorInfo and what else helps the caller."""
     info = error_details_pb2.ErrorInfo(

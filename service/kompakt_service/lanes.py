@@ -140,8 +140,12 @@ class Lanes:
             job.gate.acquire()
         if job.leads:
             self._lead(job)
-        if job.error is not None:
-            raise job.error
+        error, job.error = job.error, None
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error  # its frames, this one too, hold the items: nothing here may hold it as well
         return job.results
 
     def close(self) -> None:

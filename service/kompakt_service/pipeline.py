@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from kompakt_codec.images import ImageLimits
 from kompakt_service.call import Timings
-from kompakt_service.errors import ITEM_ERRORS, CallError, ItemError
+from kompakt_service.errors import ITEM_ERRORS, CallError, ItemError, ServiceError
 from kompakt_service.lanes import Lanes
 from kompakt_service.metrics import Metrics, OperationSeries
 from kompakt_service.store import LoadedModel, ModelStore
@@ -43,6 +43,16 @@ class Pipeline:
                 f"the answer would hold {num_bytes} bytes of pixels or latents, over the limit of "
                 f"{self._max_answer_bytes} a message: split the request",
             )
+
+    def too_large(self, num_bytes: int, what: str, way: str) -> ServiceError | None:
+        """The error of an item that takes more than a message by itself; None if it does not."""
+        if num_bytes <= self._max_answer_bytes:
+            return None
+        return ServiceError(
+            "IMAGE_TOO_LARGE",
+            f"{what} take {num_bytes} bytes, over the limit of {self._max_answer_bytes} a message: "
+            f"{way}",
+        )
 
     def series(self, operation: str, model: LoadedModel) -> OperationSeries:
         """What is counted of an operation with a model."""

@@ -5,12 +5,13 @@ Errors are raised here and below, and mapped to statuses in one place, ``interce
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import grpc
 
 from kompakt.v1 import compression_pb2 as pb
 from kompakt.v1 import compression_pb2_grpc as pb_grpc
+from kompakt_codec.errors import CodecError
 from kompakt_service import messages
 from kompakt_service.answers import add_compressed, add_decompressed, add_evaluated
 from kompakt_service.call import Call, attempt
@@ -65,11 +66,8 @@ class CompressionServicer(pb_grpc.CompressionServiceServicer):
         for options, batches, first in bursts(request_iterator, self._max_images, "images"):
             plan = self._compress_plans.of(options)
             model = model or self._compressor.model_for(batches[0], plan)
-            call = Call.of(context)
-            compress = functools.partial(
-                self._compressor.compress, model=model, call=call, plan=plan
-            )
-            for items in _together(compress, batches):
+            compress = functools.partial(self._compressor.compress, model=model, plan=plan)
+            for items in _together(compress, batches, context):
                 response = pb.StreamCompressResponse(
                     model=model.name, fingerprint=model.codec.header.fingerprint
                 )
@@ -100,11 +98,8 @@ class CompressionServicer(pb_grpc.CompressionServiceServicer):
         models = self._pipeline.store.snapshot()
         for options, batches, first in bursts(request_iterator, self._max_images, "streams"):
             plan = self._decompress_plans.of(options)
-            call = Call.of(context)
-            decompress = functools.partial(
-                self._decompressor.decompress, call=call, plan=plan, models=models
-            )
-            for items in _together(decompress, batches):
+            decompress = functools.partial(self._decompressor.decompress, plan=plan, models=models)
+            for items in _together(decompress, batches, context):
                 response = pb.StreamDecompressResponse()
                 _add_results(response.results, items, add_decompressed, first)
                 first += len(items)
@@ -166,7 +161,7 @@ def _evaluate_plan(options: pb.EvaluateOptions, models: Models) -> Plan:
     if not options.skip_baselines and not names:
         names = list(messages.BASELINES.values())
     level = messages.read_level(options)
-    named = list(dict.fromkeys(models.get(name) for name in options.models))
+    named = list(dict.fromkeys(models.get(name, "options.models") for name in options.models))
     asked = named or list(models)
     without = [model.name for model in asked if not has_level(model, level)]
     if without and (named or len(without) == len(asked)):
@@ -186,23 +181,27 @@ def _evaluate_plan(options: pb.EvaluateOptions, models: Models) -> Plan:
 def _raise_single(results: list[_Item | ItemError]) -> list[_Item | ItemError]:
     """A request of one item fails as a call, with that item's error."""
     if len(results) == 1 and isinstance(results[0], ITEM_ERRORS):
-        raise results[0]
+        # The error will hold the frames, and they the list: it may not hold the error.
+        raise cast("CodecError | ServiceError", results.pop())
     return results
 
 
 def _together(
-    work: Callable[[list[Any]], Sequence[_Item]], batches: Sequence[Sequence[Any]]
+    work: Callable[..., Sequence[_Item]],
+    batches: Sequence[Sequence[Any]],
+    context: grpc.ServicerContext,
 ) -> Iterator[Sequence[_Item]]:
     """The results of each message's items, which are worked on together.
 
-    One by one if all answers together are over the limit, which is that of one message.
+    Message by message if all answers together are over the limit, which is that of one; what was
+    done until that was seen is done again.
     """
     try:
-        results = work([item for batch in batches for item in batch])
+        results = work([item for batch in batches for item in batch], call=Call.of(context))
     except CallError as exc:
         if exc.reason != "TOO_MANY_IMAGES" or len(batches) == 1:
             raise
-        yield from (work(list(batch)) for batch in batches)
+        yield from (work(list(batch), call=Call.of(context)) for batch in batches)
         return
     start = 0
     for batch in batches:

@@ -20,16 +20,22 @@ def test_options_of_any_length_are_read_and_long_ones_not_kept():
 
 
 def test_messages_whose_answers_are_too_large_together_are_answered_one_by_one():
-    calls = []
+    calls, timings = [], []
 
-    def work(items):
+    class Context:
+        time_remaining = staticmethod(lambda: 10.0)
+        is_active = staticmethod(lambda: True)
+
+    def work(items, call):
         calls.append(len(items))
+        timings.append(call.timings)
         if len(items) > 3:
             raise CallError("TOO_MANY_IMAGES", "too large")
         return [item * 10 for item in items]
 
-    assert list(_together(work, [[1, 2], [3], [4, 5]])) == [[10, 20], [30], [40, 50]]
+    assert list(_together(work, [[1, 2], [3], [4, 5]], Context)) == [[10, 20], [30], [40, 50]]
     assert calls == [5, 2, 1, 2]
-    assert list(_together(work, [[1], [2]])) == [[10], [20]]
+    assert len(set(map(id, timings))) == 4  # each has times of its own
+    assert list(_together(work, [[1], [2]], Context)) == [[10], [20]]
     with pytest.raises(CallError):
-        list(_together(work, [[1, 2, 3, 4]]))
+        list(_together(work, [[1, 2, 3, 4]], Context))
