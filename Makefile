@@ -27,10 +27,14 @@ $(VENV)/.complete: pyproject.toml
 	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
+# Compiles the loops once, for which every process would else wait at its first image.
+LOAD_MODELS = $(BIN)/python -c 'from kompakt_service import server, settings; server.Server(settings.load_settings({}))'
+
 demo: setup  ## Serve the default checkpoints, compress real digits, compare, draw
 	$(BIN)/python examples/demo.py --out demo-out
 
 test: setup lint types  ## Run the whole suite: lint, types, tests
+	$(LOAD_MODELS)
 	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-full: setup  ## Hold every promise on all test digits, in about half an hour
