@@ -114,11 +114,11 @@ class CallPool(futures.ThreadPoolExecutor):
             refusal = self._refusal(task.caller)
             if refusal is None:
                 self._accept(task)
-                due = self._next()
+                due, running = self._next(), self._running
         if refusal is not None:
             _refuse(task, refusal)
         elif due is not None:
-            self._start(due)
+            self._start(due, running)
         return cast("futures.Future[Any]", task)
 
     def num_pending(self) -> int:
@@ -165,10 +165,10 @@ class CallPool(futures.ThreadPoolExecutor):
             self._running_of[task.caller] = self._running_of.get(task.caller, 0) + 1
         return task
 
-    def _start(self, task: _Task) -> None:
-        """Give a task to a thread; called by grpcio's one thread alone."""
+    def _start(self, task: _Task, running: int) -> None:
+        """Give a task to a thread, one of so many; called by grpcio's one thread alone."""
         self._due.put(task)
-        if len(self._workers) < self._running:
+        if len(self._workers) < running:
             worker = threading.Thread(target=self._work, daemon=True)
             worker.name = f"{self._thread_name_prefix}-{len(self._workers)}"
             self._workers.append(worker)

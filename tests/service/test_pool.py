@@ -110,6 +110,30 @@ def test_one_caller_has_no_more_threads_than_it_should(make_pool):
     calls.wait_for(3)
 
 
+def test_a_call_gets_its_thread_while_another_call_ends(make_pool):
+    pool = make_pool(1)
+    calls = Calls(pool)
+    calls.submit("first")
+    calls.wait_for(1)
+    due = pool._due
+
+    class WhileAnotherEnds:
+        get = due.get
+
+        def put(self, task):
+            pool._running -= 1  # until that thread takes its next call
+            due.put(task)
+
+    pool._due = WhileAnotherEnds()
+    calls.submit("second")
+    pool._running += 1
+    pool._due = due
+
+    calls.wait_for(1)
+    assert calls.log == ["first", "second"]
+    calls.release()
+
+
 def test_a_caller_alone_has_half_and_another_finds_room(make_pool):
     calls = Calls(make_pool(1, max_pending=8, share=True))
     calls.submit("bulk")
