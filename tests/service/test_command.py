@@ -58,6 +58,16 @@ def test_the_command_serves_until_a_signal(checkpoints, digits, number):
     assert json.loads(rest.splitlines()[-1])["message"] == "stopped"
 
 
+def test_a_signal_while_models_load_ends_the_command(checkpoints):
+    process = start_process(checkpoints, "--port", "0", "--metrics-port", "0")
+    assert process.stderr is not None
+    assert "model loaded" in process.stderr.readline()
+    process.send_signal(signal.SIGTERM)
+    _, rest = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "serving" not in rest
+
+
 def test_a_second_signal_cuts_the_waiting_short(checkpoints):
     process = start_process(
         checkpoints,
