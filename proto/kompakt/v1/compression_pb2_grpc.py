@@ -96,7 +96,8 @@ class CompressionServiceServicer:
         or number of channels; the message says which it
         accepts (no; or set fit).
         IMAGE_TOO_LARGE: more pixels or bytes than the server's
-        limit, by the image's header (no).
+        limit, by the image's header; or what is asked back of
+        this image alone would not fit a message (no).
         NOT_FOUND           UNKNOWN_MODEL: no loaded model has this name (no).
         FAILED_PRECONDITION QUALITY_UNREACHABLE: no stream of this image meets the
         demand: the smallest has more than max_bytes, or,
@@ -127,6 +128,9 @@ class CompressionServiceServicer:
         UNKNOWN_MODEL, QUEUE_FULL, SHUTTING_DOWN, INTERNAL_ERROR, and:
         INVALID_ARGUMENT     INVALID_STREAM: not a Kompakt stream, empty, or
         malformed (no).
+        IMAGE_TOO_LARGE: more pixels than the server's limit;
+        or this image alone would not fit a message (no; ask
+        for a file format that makes it smaller).
         DATA_LOSS            CORRUPT_STREAM: the check does not match what was
         decoded: cut or changed on its way (no; fetch the
         stream again).

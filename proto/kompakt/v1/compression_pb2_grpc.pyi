@@ -86,7 +86,8 @@ class CompressionServiceStub:
                           or number of channels; the message says which it
                           accepts (no; or set fit).
                           IMAGE_TOO_LARGE: more pixels or bytes than the server's
-                          limit, by the image's header (no).
+                          limit, by the image's header; or what is asked back of
+                          this image alone would not fit a message (no).
       NOT_FOUND           UNKNOWN_MODEL: no loaded model has this name (no).
       FAILED_PRECONDITION QUALITY_UNREACHABLE: no stream of this image meets the
                           demand: the smallest has more than max_bytes, or,
@@ -113,6 +114,9 @@ class CompressionServiceStub:
     UNKNOWN_MODEL, QUEUE_FULL, SHUTTING_DOWN, INTERNAL_ERROR, and:
       INVALID_ARGUMENT     INVALID_STREAM: not a Kompakt stream, empty, or
                            malformed (no).
+                           IMAGE_TOO_LARGE: more pixels than the server's limit;
+                           or this image alone would not fit a message (no; ask
+                           for a file format that makes it smaller).
       DATA_LOSS            CORRUPT_STREAM: the check does not match what was
                            decoded: cut or changed on its way (no; fetch the
                            stream again).
@@ -185,7 +189,8 @@ class CompressionServiceAsyncStub(CompressionServiceStub):
                           or number of channels; the message says which it
                           accepts (no; or set fit).
                           IMAGE_TOO_LARGE: more pixels or bytes than the server's
-                          limit, by the image's header (no).
+                          limit, by the image's header; or what is asked back of
+                          this image alone would not fit a message (no).
       NOT_FOUND           UNKNOWN_MODEL: no loaded model has this name (no).
       FAILED_PRECONDITION QUALITY_UNREACHABLE: no stream of this image meets the
                           demand: the smallest has more than max_bytes, or,
@@ -212,6 +217,9 @@ class CompressionServiceAsyncStub(CompressionServiceStub):
     UNKNOWN_MODEL, QUEUE_FULL, SHUTTING_DOWN, INTERNAL_ERROR, and:
       INVALID_ARGUMENT     INVALID_STREAM: not a Kompakt stream, empty, or
                            malformed (no).
+                           IMAGE_TOO_LARGE: more pixels than the server's limit;
+                           or this image alone would not fit a message (no; ask
+                           for a file format that makes it smaller).
       DATA_LOSS            CORRUPT_STREAM: the check does not match what was
                            decoded: cut or changed on its way (no; fetch the
                            stream again).
@@ -287,7 +295,8 @@ class CompressionServiceServicer(metaclass=_abc_1.ABCMeta):
                               or number of channels; the message says which it
                               accepts (no; or set fit).
                               IMAGE_TOO_LARGE: more pixels or bytes than the server's
-                              limit, by the image's header (no).
+                              limit, by the image's header; or what is asked back of
+                              this image alone would not fit a message (no).
           NOT_FOUND           UNKNOWN_MODEL: no loaded model has this name (no).
           FAILED_PRECONDITION QUALITY_UNREACHABLE: no stream of this image meets the
                               demand: the smallest has more than max_bytes, or,
@@ -320,6 +329,9 @@ class CompressionServiceServicer(metaclass=_abc_1.ABCMeta):
         UNKNOWN_MODEL, QUEUE_FULL, SHUTTING_DOWN, INTERNAL_ERROR, and:
           INVALID_ARGUMENT     INVALID_STREAM: not a Kompakt stream, empty, or
                                malformed (no).
+                               IMAGE_TOO_LARGE: more pixels than the server's limit;
+                               or this image alone would not fit a message (no; ask
+                               for a file format that makes it smaller).
           DATA_LOSS            CORRUPT_STREAM: the check does not match what was
                                decoded: cut or changed on its way (no; fetch the
                                stream again).
