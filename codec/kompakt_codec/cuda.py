@@ -62,7 +62,7 @@ class CudaTransform:
             for _ in range(3)
         )
         self._pool = torch.cuda.graph_pool_handle()
-        self._graphs: dict[tuple[int, torch.dtype], _Graph] = {}
+        self._graphs: dict[tuple[int, torch.dtype], _CudaGraph] = {}
 
     @torch.inference_mode()
     def __call__(self, array: Array, levels: Sequence[float] | Array) -> Array:
@@ -88,13 +88,13 @@ class CudaTransform:
             made: torch.Tensor = self._module(*given)
         return (made.float() if made.is_floating_point() else made).contiguous()
 
-    def _graph_for(self, rows: torch.Tensor, levels: torch.Tensor) -> "_Graph | None":
+    def _graph_for(self, rows: torch.Tensor, levels: torch.Tensor) -> "_CudaGraph | None":
         """One that takes so many rows; None if it cannot be made, as where memory is short."""
         count = min(1 << (len(rows) - 1).bit_length(), self._graphed_rows)
         key = count, rows.dtype
         if key not in self._graphs:
             try:
-                self._graphs[key] = _Graph(
+                self._graphs[key] = _CudaGraph(
                     self._on_device, (rows, levels), count, self._graphing, self._pool
                 )
             except RuntimeError as exc:
@@ -127,7 +127,7 @@ class CudaTransform:
         return output
 
 
-class _Graph:
+class _CudaGraph:
     """A module's kernels for batches of up to so many rows, launched at once (CUDA Graphs).
 
     Graphs of one pool share memory: what one puts out is to be read before another runs.

@@ -11,12 +11,11 @@ from kompakt_codec.crc import crc32c, extend
 from kompakt_codec.entropy import Symbols
 from kompakt_codec.errors import CorruptStreamError, InvalidStreamError, UnsupportedVersionError
 from kompakt_codec.images import Pixels
-from kompakt_codec.varint import MAX_VARINT, pack_varint, read_varint
+from kompakt_codec.varint import pack_varint, read_varint
 
 MAGIC = b"\xcbKP"
 VERSION = 1
 FINGERPRINT_PREFIX_BYTES = 4
-MAX_DIMENSION = MAX_VARINT
 
 MAX_LEVELS = 13
 """How many rate levels a model may have: modes 0 to 12."""

@@ -111,8 +111,8 @@ class CpuTransforms:
         shape = model.latent_shape_of((spec.height, spec.width))
         symbols = torch.zeros(2, *shape, dtype=torch.int16)
         sides = ((1, 2), (2, 3)) if model.any_size else ((), ())
-        self._analysis = _Graph(_exported(_Analysis(model), images, sides[0]), model)
-        self._synthesis = _Graph(_exported(_Synthesis(model), symbols, sides[1]), model)
+        self._analysis = _OnnxGraph(_exported(_Analysis(model), images, sides[0]), model)
+        self._synthesis = _OnnxGraph(_exported(_Synthesis(model), symbols, sides[1]), model)
         self._pixels_per_latent = math.prod(images.shape[1:3]) / math.prod(shape[1:])
 
     def analyse(self, images: Pixels, levels: Levels) -> Latents:
@@ -126,7 +126,7 @@ class CpuTransforms:
         return self._synthesis.run(symbols, levels, pixels)
 
 
-class _Graph:
+class _OnnxGraph:
     """A transform by the runtime that is faster for so many pixels: both compute the same.
 
     OpenVINO takes longer for a call and less for a pixel, most of all of large images. A model of

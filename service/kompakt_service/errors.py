@@ -64,6 +64,12 @@ class CallError(ServiceError):
     """The call as a whole is over, whichever item it was at: overload, deadline, shutdown."""
 
 
+def queue_full(why: str, wait: float) -> CallError:
+    """The error of a call that would have to wait, and when it is worth another try."""
+    after = min(10.0, max(0.05, wait))
+    return CallError("QUEUE_FULL", f"{why}; try again in {after:.2f} s", retry_after_seconds=after)
+
+
 ItemError = CodecError | ServiceError
 """Why one item of a call failed."""
 

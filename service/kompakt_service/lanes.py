@@ -17,7 +17,7 @@ from typing import Any
 
 from kompakt_codec.interruption import interruptible
 from kompakt_service.call import Call, Timings
-from kompakt_service.errors import CallError
+from kompakt_service.errors import CallError, queue_full
 from kompakt_service.fairness import FairQueue
 from kompakt_service.load import CAUTION, Load
 from kompakt_service.metrics import Metrics, OperationSeries
@@ -249,9 +249,3 @@ class Lanes:
             job.call.timings.add(timings)
             job.call.timings.queue += started - job.enqueued
         jobs[0].series.batch_images(len(results))
-
-
-def queue_full(why: str, wait: float) -> CallError:
-    """The error of a call that would have to wait, and when it is worth another try."""
-    after = min(10.0, max(0.05, wait))
-    return CallError("QUEUE_FULL", f"{why}; try again in {after:.2f} s", retry_after_seconds=after)

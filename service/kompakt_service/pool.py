@@ -11,7 +11,7 @@ from concurrent import futures
 from queue import SimpleQueue
 from typing import Any, cast
 
-from kompakt_service.errors import CallError
+from kompakt_service.errors import CallError, queue_full
 from kompakt_service.fairness import FairQueue
 from kompakt_service.load import CAUTION
 
@@ -147,9 +147,9 @@ class CallPool(futures.ThreadPoolExecutor):
         ahead = min(self._pending, self._running + (own + 1) * len(self._pending_of))
         wait = ahead * self._call_seconds
         if free <= (own if self._share else 0):
-            return _too_many(wait)
+            return queue_full("the server has as many calls as it can take", wait)
         if self._pending >= self._num_threads and wait > self._max_wait_seconds:
-            return _too_many(wait)
+            return queue_full("the server has as many calls as it can take", wait)
         return None
 
     def _next(self) -> _Task | None:
@@ -217,12 +217,3 @@ def _refuse(task: _Task, refusal: CallError) -> None:
         task.run()
     finally:
         CURRENT.refusal = None
-
-
-def _too_many(wait: float) -> CallError:
-    after = min(10.0, max(0.05, wait))
-    return CallError(
-        "QUEUE_FULL",
-        f"the server has as many calls as it can take; try again in {after:.2f} s",
-        retry_after_seconds=after,
-    )

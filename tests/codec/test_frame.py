@@ -11,12 +11,13 @@ from kompakt_codec.errors import (
     StreamError,
     UnsupportedVersionError,
 )
-from kompakt_codec.frame import MAX_DIMENSION, Profile, mode_of, pack_frame, parse_frame
+from kompakt_codec.frame import Profile, mode_of, pack_frame, parse_frame
+from kompakt_codec.varint import MAX_VARINT
 
 FINGERPRINT = bytes(range(32))
 SYMBOLS = np.array([[[3]], [[-2]], [[0]]], np.int16)
 
-sizes = st.none() | st.tuples(st.integers(1, MAX_DIMENSION), st.integers(1, MAX_DIMENSION))
+sizes = st.none() | st.tuples(st.integers(1, MAX_VARINT), st.integers(1, MAX_VARINT))
 profiles = st.sampled_from(Profile)
 
 

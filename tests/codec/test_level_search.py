@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kompakt_codec.quality import LevelSearch
+from kompakt_codec.quality._search import LevelSearch
 
 CASES = st.integers(1, 13).flatmap(
     lambda levels: st.tuples(

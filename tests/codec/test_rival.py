@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 from sklearn.datasets import load_sample_images
 
 from kompakt_codec.classical import (
-    cannot_win_batch,
+    cannot_win,
     encode_classical,
     encode_classical_avif,
     encode_classical_lossless,
@@ -75,7 +75,7 @@ def test_a_thorough_contest_finds_an_avif_shorter_than_any_webp():
 def test_digits_of_five_values_need_no_search(digits):
     few = digits[:40] // 52 * 52
     limits = np.full(len(few), 10)
-    assert not cannot_win_batch(few, limits).any()
+    assert not cannot_win(few, limits).any()
     assert not may_be_of_use(few, limits, avif=False).any()
     flat = np.full_like(few[:2], 52)
     assert may_be_of_use(flat, limits[:2], avif=False).all()

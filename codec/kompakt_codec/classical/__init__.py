@@ -14,13 +14,12 @@ from kompakt_codec.classical._bodies import (
     encode_classical_lossless,
     encode_classical_near,
 )
-from kompakt_codec.classical._bound import cannot_win, cannot_win_batch, lossy_floor
+from kompakt_codec.classical._bound import cannot_win, lossy_floor
 
 __all__ = [
     "ClassicalBody",
     "avif_body",
     "cannot_win",
-    "cannot_win_batch",
     "classical_name",
     "decode_classical",
     "encode_classical",

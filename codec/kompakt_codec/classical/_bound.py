@@ -34,18 +34,12 @@ def lossy_floor(height: int, width: int, *, avif: bool) -> int:
     return min(floor, _AVIF_LEAST_BYTES) if avif else floor
 
 
-def cannot_win(pixels: Pixels, neural_bytes: int) -> bool:
-    """Whether no classical payload can be shorter than a neural one, at any quality.
-
-    As cannot_win_batch, for one image (height, width, channels).
-    """
-    return bool(cannot_win_batch(pixels[None], np.array([neural_bytes]))[0])
-
-
-def cannot_win_batch(
+def cannot_win(
     images: Pixels, neural_bytes: npt.NDArray[np.integer], *, avif: bool = False
 ) -> npt.NDArray[np.bool_]:
-    """For images (N, height, width, channels) and the N lengths of their neural payloads: (N,).
+    """For which images no classical payload is shorter than the neural one, at any quality: (N,).
+
+    Of images (N, height, width, channels) and the N lengths of their neural payloads.
 
     Framing is the same for both and does not count. False only says that a search is needed. True
     rests on two bounds. Lossy: the floor of WebP, and with ``avif`` AVIF's. Lossless: d different

@@ -24,7 +24,6 @@ TOO_DEEP = (
 _TOO_DEEP_TO_REDUCE = "this kind of deep image cannot be reduced: convert it to 8 bits a channel"
 
 _TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_PLANES = 258, 262, 284
-_BLACK_IS_ZERO = 1
 _GREY_MODES = ("I;16", "I;16B")
 _GREY_RAW_MODES = ("I;16", "I;16B", "I;16N")
 _OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}

@@ -12,7 +12,6 @@ from kompakt_codec.quality._compress import (
 )
 from kompakt_codec.quality._demand import Demand, Fallback, QualityUnreachableError
 from kompakt_codec.quality._engine import Engine, Size
-from kompakt_codec.quality._search import LevelSearch
 from kompakt_codec.quality._warm_up import warm_up
 
 __all__ = [
@@ -20,7 +19,6 @@ __all__ = [
     "Demand",
     "Engine",
     "Fallback",
-    "LevelSearch",
     "Made",
     "QualityUnreachableError",
     "Size",

@@ -64,7 +64,7 @@ def compress_to(
     if not images:
         return []
     contest = open_contest(engine, images, demand, reconstruct=reconstruct)
-    return engine.each(contest.settle, range(len(images)))
+    return [contest.settle(i) for i in range(len(images))]
 
 
 class Contest:

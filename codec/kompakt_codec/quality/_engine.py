@@ -1,6 +1,6 @@
 """Who does the work of a search."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy.typing as npt
@@ -49,10 +49,6 @@ class Engine:
             for i, frame in zip(members, made, strict=True):
                 frames[i] = frame
         return frames
-
-    def each(self, function: Callable[[_Item], _Value], items: Iterable[_Item]) -> list[_Value]:
-        """Apply a function that may take long to each item."""
-        return [function(item) for item in items]
 
 
 def _pixels(image: Pixels) -> int:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from kompakt_codec.baselines import BASELINES, LossyBaseline
 from kompakt_codec.classical import (
     ClassicalBody,
-    cannot_win_batch,
+    cannot_win,
     encode_classical,
     encode_classical_lossless,
     encode_classical_near,
@@ -77,7 +77,7 @@ def may_be_of_use(
     ``limits`` are the bytes that a payload has to be shorter than, ``avif`` whether AVIF is tried
     too. Told without the MSE of what the model decodes to.
     """
-    needed = ~cannot_win_batch(images, limits, avif=avif)
+    needed = ~cannot_win(images, limits, avif=avif)
     is_lossless_or_none = limits <= lossy_floor(*images.shape[1:3], avif=avif)
     for i in np.flatnonzero(needed & is_lossless_or_none):
         needed[i] = lossless_may_win(images[i], int(limits[i]))
