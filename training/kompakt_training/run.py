@@ -1,6 +1,7 @@
 """One run: train or go on, export, evaluate, and leave everything in the run's folder."""
 
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from kompakt_training.progress import TrainingProgress, say
 from kompakt_training.requirements import run_identity
 from kompakt_training.settings import ExportSettings, Settings
 from kompakt_training.state import STATE_FILE, TrainingState
-from kompakt_training.steps import Step, StepLog
+from kompakt_training.steps import Step, StepLog, StepRow
 from kompakt_training.tables import write_csv
 from kompakt_training.trainer import Trainer
 
@@ -75,14 +76,12 @@ class Run:
 def execute(run: Run, *, device: torch.device, resume: bool, console: Console) -> list[Result]:
     """Train what is left to train, then export and evaluate; the figures on the test part.
 
-    Nothing is left of an earlier run if ``resume`` is false. Of several processes all train, and
-    the first one writes and does the rest: there are no figures for the others. Raises
-    TrainingError.
+    If ``resume`` is false, an earlier run's state and checkpoint go once all is checked. Of several
+    processes all train, and the first one writes and does the rest: there are no figures for the
+    others. Raises TrainingError.
     """
     state_path = run.out / STATE_FILE
     with joined(device) as processes:
-        if processes.is_first:
-            _prepare(run, resume=resume)
         trainer = open_trainer(
             run.settings,
             run.images,
@@ -92,8 +91,10 @@ def execute(run: Run, *, device: torch.device, resume: bool, console: Console) -
             init=run.init,
             processes=processes,
         )
-        _introduce(run, trainer, console)
-        _train(run, trainer, state_path, console)
+        if processes.is_first:
+            _train(run, trainer, state_path, resume=resume, console=console)
+        else:
+            fit(trainer, path=state_path)
     if not processes.is_first:
         return []
     say(console, "freezing the tables and measuring on the test images …")
@@ -127,13 +128,6 @@ def pick_pictures(images: Images) -> npt.NDArray[np.int64]:
     return np.random.default_rng(_PICTURE_SEED).choice(len(images), count, replace=False)
 
 
-def _prepare(run: Run, *, resume: bool) -> None:
-    run.out.mkdir(parents=True, exist_ok=True)
-    if not resume:
-        (run.out / STATE_FILE).unlink(missing_ok=True)
-        run.checkpoint_path.unlink(missing_ok=True)
-
-
 def _introduce(run: Run, trainer: Trainer, console: Console) -> None:
     images = run.images
     cut = f"{images.num_sources} images cut into tiles: " if images.crop else ""
@@ -158,8 +152,16 @@ def _introduce(run: Run, trainer: Trainer, console: Console) -> None:
         say(console, f"going on after epoch {trainer.state.epoch} of {run.settings.epochs}")
 
 
-def _train(run: Run, trainer: Trainer, state_path: Path, console: Console) -> None:
-    pixels = run.images.spec.height * run.images.spec.width
+def _train(run: Run, trainer: Trainer, state_path: Path, *, resume: bool, console: Console) -> None:
+    progress = TrainingProgress(
+        console,
+        num_epochs=run.settings.epochs,
+        steps_per_epoch=trainer.steps_per_epoch,
+        epochs_done=trainer.state.epoch,
+        pixels=_pixels(run),
+    )
+    log = _prepare(run, trainer, resume=resume, on_row=progress.on_row)
+    _introduce(run, trainer, console)
 
     def on_step(step: Step) -> None:
         log.on_step(step)
@@ -169,21 +171,31 @@ def _train(run: Run, trainer: Trainer, state_path: Path, console: Console) -> No
         write_csv(run.out / HISTORY_FILE, state.history)
         progress.on_epoch(state)
 
-    with TrainingProgress(
-        console,
-        num_epochs=run.settings.epochs,
-        steps_per_epoch=trainer.steps_per_epoch,
-        epochs_done=trainer.state.epoch,
-        pixels=pixels,
-    ) as progress:
-        log = StepLog(
-            run.out / STEPS_FILE,
-            pixels=pixels,
-            batch_size=trainer.batch_size,
-            epochs_done=trainer.state.epoch,
-            on_row=progress.on_row,
-        )
+    with progress:
         fit(trainer, path=state_path, on_step=on_step, on_epoch=on_epoch)
+
+
+def _prepare(
+    run: Run, trainer: Trainer, *, resume: bool, on_row: Callable[[StepRow], None]
+) -> StepLog:
+    """Open the steps' log in the run's folder; an earlier run goes if ``resume`` is false."""
+    run.out.mkdir(parents=True, exist_ok=True)
+    # Before anything goes: it refuses another file of that name.
+    log = StepLog(
+        run.out / STEPS_FILE,
+        pixels=_pixels(run),
+        batch_size=trainer.batch_size,
+        epochs_done=trainer.state.epoch,
+        on_row=on_row,
+    )
+    if not resume:
+        run.checkpoint_path.unlink(missing_ok=True)
+        (run.out / STATE_FILE).unlink(missing_ok=True)
+    return log
+
+
+def _pixels(run: Run) -> int:
+    return run.images.spec.height * run.images.spec.width
 
 
 def _finish(run: Run, state: TrainingState, *, machine: str, console: Console) -> list[Result]:

@@ -1,0 +1,69 @@
+"""``--no-resume``: nothing goes before all is checked."""
+
+import pytest
+
+from kompakt_training.commands.train import main
+from tests.support import make_checkpoint
+from tests.training.helpers import TINY, digits, write_pngs
+
+CHECKPOINT = "my-digits-ae.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def my_digits(tmp_path, monkeypatch):
+    write_pngs(tmp_path / "My Digits", digits(60))
+    monkeypatch.setattr("kompakt_training.run.write_html_report", lambda *_, **__: None)
+
+
+def train(*flags, model="ae"):
+    tiny = [word for key, value in TINY[model].items() for word in (f"--{key}", str(value))]
+    fast = ["--epochs", "2", "--batch-size", "8", "--learning-rate", "0.03"]
+    return main(["--model", model, "--dataset", "folder:My Digits", *fast, *tiny, *flags])
+
+
+def write_run(folder, steps="epoch,step\n1,20\n"):
+    """What a run of another recipe might have left; the files' bytes by their names."""
+    folder.mkdir()
+    (folder / CHECKPOINT).write_bytes(b"weights of an hour")
+    (folder / "training.state").write_bytes(b"state of an hour")
+    (folder / "steps.csv").write_text(steps)
+    return bytes_of(folder)
+
+
+def bytes_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_start_of_another_size_is_refused_before_anything_goes(tmp_path, capsys):
+    before = write_run(tmp_path / "run")
+    make_checkpoint("ae").save(tmp_path / "other.safetensors")
+
+    assert train("--out", "run", "--no-resume", "--init", "other.safetensors") == 1
+
+    assert "--init: that run is of another model or size" in capsys.readouterr().err
+    assert bytes_of(tmp_path / "run") == before
+
+
+def test_images_without_labels_are_refused_before_anything_goes(tmp_path, capsys):
+    before = write_run(tmp_path / "run")
+
+    assert train("--out", "run", "--no-resume", model="cvae") == 1
+
+    assert "has no labels" in capsys.readouterr().err
+    assert bytes_of(tmp_path / "run") == before
+
+
+def test_a_log_that_is_not_the_runs_is_refused_before_anything_goes(tmp_path, capsys):
+    before = write_run(tmp_path / "run", steps="name,size\na,2\n")
+
+    assert train("--out", "run", "--no-resume") == 1
+
+    assert "steps.csv: not the steps of a run" in capsys.readouterr().err
+    assert bytes_of(tmp_path / "run") == before
+
+
+def test_a_refused_command_leaves_no_folder(tmp_path, capsys):
+    assert train(model="cvae") == 1
+
+    assert "has no labels" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
