@@ -84,6 +84,27 @@ def test_finished_runs_are_reused_and_retrained_only_when_asked(capsys):
     assert capsys.readouterr().out.count("epoch 2/2") == 2
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ([], "interrupted: give the same command again to go on\n"),
+        (
+            ["--retrain"],
+            "interrupted: give the same command without --retrain to go on; a model that was not "
+            "yet begun again stays as it was\n",
+        ),
+    ],
+)
+def test_an_interrupted_report_says_how_to_go_on(capsys, monkeypatch, flags, words):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kompakt_training.report.load_dataset", interrupt)
+
+    assert make(*flags) == 130
+    assert capsys.readouterr().err == f"kompakt report: {words}"
+
+
 def test_a_run_of_an_older_recipe_is_not_taken_for_the_present_one(capsys, monkeypatch):
     recipe = Recipe(config=TINY["ae"], epochs=3, **FAST)
     monkeypatch.setitem(recipes.RECIPES, "ae", recipe)

@@ -1,7 +1,8 @@
-"""``--no-resume``: nothing goes before all is checked."""
+"""``--no-resume``: nothing goes before all is checked, and what is told of going on is so."""
 
 import pytest
 
+from kompakt_training import loop
 from kompakt_training.commands.train import main
 from tests.support import make_checkpoint
 from tests.training.helpers import TINY, digits, write_pngs
@@ -67,3 +68,39 @@ def test_a_refused_command_leaves_no_folder(tmp_path, capsys):
 
     assert "has no labels" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+def test_interrupted_it_goes_on_without_the_flag(tmp_path, capsys, monkeypatch):
+    assert train("--out", "run") == 0
+    whole = (tmp_path / "run" / CHECKPOINT).read_bytes()
+    save_state = loop.save_state
+
+    def interrupt(path, state):
+        save_state(path, state)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "save_state", interrupt)
+        assert train("--out", "run", "--no-resume") == 130
+    out, err = capsys.readouterr()
+    assert "epoch 2/2" in out
+    assert err == (
+        "kompakt train: interrupted: give the same command without --no-resume to go on after the "
+        "last whole epoch\n"
+    )
+
+    assert train("--out", "run") == 0
+
+    assert "going on after epoch 1 of 2" in capsys.readouterr().out
+    assert (tmp_path / "run" / CHECKPOINT).read_bytes() == whole
+
+
+@pytest.mark.parametrize("flags", [[], ["--resume"], ["--no-resume", "--resume"]])
+def test_without_the_flag_the_same_command_goes_on(capsys, monkeypatch, flags):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kompakt_training.train.load_dataset", interrupt)
+
+    assert train(*flags) == 130
+    assert "interrupted: give the same command again to go on" in capsys.readouterr().err

@@ -24,15 +24,19 @@ def run_command(
     command: Callable[[argparse.Namespace], None],
     argv: list[str],
     *,
-    on_interrupt: str,
+    on_interrupt: Callable[[argparse.Namespace], str],
 ) -> int:
-    """Parse ``argv``, run the command, and give the process's exit status."""
+    """Parse ``argv``, run the command, and give the process's exit status.
+
+    ``on_interrupt`` says what is to be known after Ctrl-C, of the arguments parsed until then.
+    """
+    args = argparse.Namespace()
     try:
-        command(parser.parse_args(argv))
+        command(parser.parse_args(argv, args))
     except SystemExit as exc:  # argparse: after --help, or after a usage error
         return exc.code if isinstance(exc.code, int) else 1
     except KeyboardInterrupt:
-        return _fail(parser, f"interrupted: {on_interrupt}", INTERRUPTED)
+        return _fail(parser, f"interrupted: {on_interrupt(args)}", INTERRUPTED)
     except (TrainingError, CodecError, OSError) as exc:
         return _fail(parser, str(exc), 1)
     except (MemoryError, RuntimeError) as exc:

@@ -18,7 +18,6 @@ classical codec at several settings: as JSON, as CSV, as a plot and as pictures.
 distortions are the same on every run; speeds and memory are not, so --no-timings makes whole files
 the same to the byte.
 """
-_INTERRUPT_HINT = "nothing was written"
 
 
 def main(argv: list[str]) -> int:
@@ -27,7 +26,12 @@ def main(argv: list[str]) -> int:
     benchmarks = parser.add_subparsers(title="benchmarks", metavar="BENCHMARK", required=True)
     rd = benchmarks.add_parser("rd", help="rate and distortion", description=_RD_DESCRIPTION)
     _add_arguments(rd)
-    return run_command(parser, lambda args: _bench(rd, args), argv, on_interrupt=_INTERRUPT_HINT)
+    return run_command(
+        parser,
+        lambda args: _bench(rd, args),
+        argv,
+        on_interrupt=lambda _: "nothing was written",
+    )
 
 
 def _bench(parser: Parser, args: argparse.Namespace) -> None:

@@ -19,7 +19,10 @@ def main(argv: list[str]) -> int:
     """Run the command with its arguments; the process's exit status."""
     parser = _parser()
     return run_command(
-        parser, lambda args: _import(parser, args), argv, on_interrupt="nothing was written"
+        parser,
+        lambda args: _import(parser, args),
+        argv,
+        on_interrupt=lambda _: "nothing was written",
     )
 
 

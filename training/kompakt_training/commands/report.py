@@ -9,12 +9,20 @@ from kompakt_training.recipes import PAPER_MODELS
 from kompakt_training.terminal import Parser, run_command
 
 _DESCRIPTION = "Write the founding paper's comparison again, with the rate that it left out."
-_RESUME_HINT = "give the same command again to go on"
 
 
 def main(argv: list[str]) -> int:
     """Run the command with its arguments; the process's exit status."""
-    return run_command(_parser(), _report, argv, on_interrupt=_RESUME_HINT)
+    return run_command(_parser(), _report, argv, on_interrupt=_hint)
+
+
+def _hint(args: argparse.Namespace) -> str:
+    if not args.retrain:
+        return "give the same command again to go on"
+    return (
+        "give the same command without --retrain to go on; a model that was not yet begun again "
+        "stays as it was"
+    )
 
 
 def _report(args: argparse.Namespace) -> None:

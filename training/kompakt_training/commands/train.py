@@ -11,13 +11,17 @@ from kompakt_training.recipes import CONFIG_HELP, DEFAULT_SEED, DEFAULT_STEP_SCA
 from kompakt_training.terminal import Parser, run_command
 
 _DESCRIPTION = "Train a codec on your images and export its checkpoint."
-_RESUME_HINT = "give the same command again to go on after the last whole epoch"
 
 
 def main(argv: list[str]) -> int:
     """Run the command with its arguments; the process's exit status."""
     parser = _parser()
-    return run_command(parser, lambda args: _train(parser, args), argv, on_interrupt=_RESUME_HINT)
+    return run_command(parser, lambda args: _train(parser, args), argv, on_interrupt=_hint)
+
+
+def _hint(args: argparse.Namespace) -> str:
+    how = "again" if args.resume else "without --no-resume"
+    return f"give the same command {how} to go on after the last whole epoch"
 
 
 def _train(parser: Parser, args: argparse.Namespace) -> None:
