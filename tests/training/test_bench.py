@@ -159,6 +159,8 @@ def double(folder):
         (spoil, {}, "; small is for images of 8x8x1"),
         (double, {}, "twin.safetensors: a second model named 'tiny-levels'"),
         (None, {"models": "images"}, "no checkpoint (*.safetensors) in images"),
+        (None, {"models": "nowhere"}, "--models: nowhere does not exist"),
+        (None, {"models": "models/other.safetensors"}, "other.safetensors is not a directory"),
         (None, {"data": "nothing"}, "'nothing' is neither a directory of images nor a dataset"),
         (None, {"data": "models"}, "models holds no image: 2 files skipped, the first: levels"),
     ],

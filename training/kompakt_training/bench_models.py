@@ -28,6 +28,9 @@ def load_models(directory: Path, data: BenchImages) -> tuple[list[BenchModel], l
 
     Raises TrainingError if there is none, or if two have the same name.
     """
+    if not directory.is_dir():
+        fault = "is not a directory" if directory.exists() else "does not exist"
+        raise TrainingError(f"--models: {directory} {fault}")
     paths = sorted(directory.glob(f"*{SUFFIX}"))
     if not paths:
         raise TrainingError(f"no checkpoint (*{SUFFIX}) in {directory}")
