@@ -288,6 +288,7 @@ def test_failures_are_one_line_and_status_1(tmp_path, capsys, folder):
         ("bench", ["rd", "--help"]),
         ("report", ["--help"]),
         ("sample", ["--help"]),
+        ("sample", ["--model", "vae.safetensors", "--out", "sheet.txt"]),
         ("import_compressai", ["--help"]),
     ],
 )

@@ -77,6 +77,8 @@ def test_the_command_writes_one_png(vae, tmp_path, capsys):
         (["--label", "7"], 2, "knows no labels"),
         (["--count", "1", "--between", "a.png", "b.png"], 2, "--count of 2"),
         (["--between", "missing.png", "missing.png"], 1, "missing.png"),
+        (["--out", "x.txt"], 2, "argument --out: must end in .png, as the sheet is a PNG"),
+        (["--out", "png"], 2, "argument --out: must end in .png"),
     ],
 )
 def test_what_cannot_be_drawn_is_one_line(vae, tmp_path, capsys, arguments, status, words):

@@ -40,13 +40,20 @@ def _parser() -> Parser:
     parser = Parser(prog="kompakt sample", description=_DESCRIPTION)
     add = parser.add_argument
     add("--model", type=Path, required=True, metavar="CHECKPOINT", help="a vae's or cvae's file")
-    add("--out", type=Path, required=True, metavar="PNG", help="the sheet to write")
+    add("--out", type=_png_path, required=True, metavar="PNG", help="the sheet to write")
     add("--count", type=int, default=64, metavar="N", help="images (default: 64)")
     add("--columns", type=int, default=16, metavar="N", help="images in a row (default: 16)")
     add("--between", type=Path, nargs=2, metavar="IMAGE", help="walk from one image to another")
     add("--label", metavar="NAME", help="what a cvae is to draw (default: nothing in particular)")
     add("--seed", type=int, default=DEFAULT_SEED, metavar="N")
     return parser
+
+
+def _png_path(text: str) -> Path:
+    path = Path(text)
+    if path.suffix.lower() != ".png":
+        raise argparse.ArgumentTypeError("must end in .png, as the sheet is a PNG")
+    return path
 
 
 if __name__ == "__main__":
