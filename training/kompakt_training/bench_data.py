@@ -12,6 +12,7 @@ from kompakt_training.catalogue import DATASETS, dataset_name, is_dataset
 from kompakt_training.data import load_dataset
 from kompakt_training.errors import TrainingError
 from kompakt_training.folder import MAX_FOLDER_BYTES
+from kompakt_training.run_files import files_below, runs_note
 from kompakt_training.tiles import cut, share
 
 MAX_TILES = 10_000
@@ -53,7 +54,8 @@ def load_bench_images(
     """The test part of a dataset that trainings know, or all images below a directory.
 
     ``crop`` is the side of the tiles that a folder's images are cut into, ``data_dir`` where the
-    published sets lie. Of more than ``max_images`` a fixed sample is taken. Raises TrainingError.
+    published sets lie. Of more than ``max_images`` a fixed sample is taken. The folders of runs
+    that lie in a directory are left out. Raises TrainingError.
     """
     if is_dataset(data):
         test = load_dataset(data, data_dir, crop=crop).test
@@ -84,11 +86,12 @@ def _load_directory(data: str, crop: int | None) -> BenchImages:
 
 
 def _read_all(directory: Path) -> tuple[list[Pixels], list[str]]:
-    """All images in the order of their names, and a note on the files that are none."""
+    """All images in the order of their names, and notes on what lies beside them."""
+    files = files_below(directory)
     images: list[Pixels] = []
     skipped: list[str] = []
     num_bytes = 0
-    for file in sorted(path for path in directory.rglob("*") if path.is_file()):
+    for file in files.paths:
         try:
             with file.open("rb") as stream:
                 images.append(decode_image(stream.read(DEFAULT_LIMITS.max_bytes + 1)))
@@ -99,6 +102,7 @@ def _read_all(directory: Path) -> tuple[list[Pixels], list[str]]:
         if num_bytes > MAX_FOLDER_BYTES:
             raise TrainingError(f"the images in {directory} take over {MAX_FOLDER_BYTES} bytes")
     notes = [f"{len(skipped)} files skipped, the first: {skipped[0]}"] if skipped else []
+    notes += [runs_note(files.num_runs)] if files.num_runs else []
     if not images:
         raise TrainingError(": ".join([f"{directory} holds no image", *notes]))
     return images, notes

@@ -1,5 +1,6 @@
 """Datasets loaded by their names."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from kompakt_training.catalogue import (
@@ -22,19 +23,22 @@ def load_dataset(
     licence: str | None = None,
     crop: int | None = None,
     memory_gib: float = DEFAULT_MEMORY_GIB,
+    own: Sequence[Path] = (),
 ) -> ImageSet:
     """Load ``mnist``, ``fashion-mnist`` or ``folder:PATH``, split into its three parts.
 
     ``data_dir`` says where the published sets lie, ``licence`` what a folder's images are under,
-    ``crop`` the side of the tiles that they are cut into and ``memory_gib`` the most that they may
-    take. Raises TrainingError.
+    ``crop`` the side of the tiles that they are cut into, ``memory_gib`` the most that they may
+    take and ``own`` the folders of a run that is to be trained on them. Raises TrainingError.
     """
     if not is_dataset(spec):
         raise TrainingError(f"unknown dataset {spec!r}; known: {', '.join(DATASETS)}")
     try:
         if spec.startswith(FOLDER_PREFIX):
             folder, name = folder_path(spec), dataset_name(spec)
-            return load_folder(folder, name=name, licence=licence, crop=crop, memory_gib=memory_gib)
+            return load_folder(
+                folder, name=name, licence=licence, crop=crop, memory_gib=memory_gib, own=own
+            )
         return load_published(spec, data_dir)
     except ValueError as exc:
         raise TrainingError(f"{spec}: {exc}") from exc

@@ -12,6 +12,7 @@ from kompakt_codec.errors import CodecError
 from kompakt_codec.images import DEFAULT_LIMITS, decode_image
 from kompakt_training.errors import TrainingError
 from kompakt_training.imageset import Images, ImageSet, Labels
+from kompakt_training.run_files import files_below, runs_note
 from kompakt_training.tiles import MAX_SIDE, Size, cut, default_side, num_held, share
 
 MIN_FOLDER_IMAGES = 20
@@ -42,12 +43,14 @@ class _Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Survey:
-    """A folder's images in the order of their names, and its other files."""
+    """A folder's images in the order of their names, and what else lies there."""
 
     sources: Sequence[_Source]
     num_skipped: int
     reason: str
     """Why the first of the other files is not an image."""
+    num_runs: int
+    """Folders of runs that were left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +71,7 @@ def load_folder(
     licence: str | None = None,
     crop: int | None = None,
     memory_gib: float = DEFAULT_MEMORY_GIB,
+    own: Sequence[Path] = (),
 ) -> ImageSet:
     """Load the images below ``path``: whole if they agree in size, else cut into tiles.
 
@@ -76,11 +80,12 @@ def load_folder(
     that are not images. Grey becomes RGB where any image is RGB. The split, 90/5/5, is by image,
     never by tile, and depends only on the names of the files, never on a run's seed. Of images that
     hold more tiles than ``memory_gib`` (at least 0.1), as many as fit are taken, drawn from all of
-    them. Raises TrainingError; ValueError for images of a size that no model accepts.
+    them. Folders of runs, and ``own``, are left out as ``files_below`` says.
+    Raises TrainingError; ValueError for images of a size that no model accepts.
     """
     if not path.is_dir():
         raise TrainingError(f"{path} is not a folder")
-    survey = _survey(path)
+    survey = _survey(path, own)
     side = crop or _side_needed(survey.sources)
     tile = (side, side) if side else survey.sources[0].size
     sources = [s for s in survey.sources if s.size[0] >= tile[0] and s.size[1] >= tile[1]]
@@ -104,14 +109,16 @@ def load_folder(
         crop=side,
         num_sources=len(sources),
         num_small=num_small,
+        num_runs=survey.num_runs,
         num_left_out=plan[0].num_left_out * math.prod(plan[0].tile) // math.prod(tile),
     )
 
 
-def _survey(path: Path) -> _Survey:
+def _survey(path: Path, own: Sequence[Path]) -> _Survey:
+    files = files_below(path, own=own)
     sources: list[_Source] = []
     num_skipped, reason = 0, ""
-    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+    for file in files.paths:
         try:
             height, width, channels = _read(file).shape
         except CodecError as exc:
@@ -121,7 +128,7 @@ def _survey(path: Path) -> _Survey:
         parts = file.relative_to(path).parts
         label = parts[0] if len(parts) > 1 else ""
         sources.append(_Source(file=file, size=(height, width), channels=channels, label=label))
-    return _Survey(sources=sources, num_skipped=num_skipped, reason=reason)
+    return _Survey(sources=sources, num_skipped=num_skipped, reason=reason, num_runs=files.num_runs)
 
 
 def _read(file: Path) -> Images:
@@ -139,7 +146,8 @@ def _side_needed(sources: Sequence[_Source]) -> int | None:
 
 def _too_few(path: Path, count: int, small: str, survey: _Survey) -> str:
     others = f"{survey.num_skipped} files skipped, the first: {survey.reason}"
-    notes = "; ".join([small] * bool(small) + [others] * bool(survey.num_skipped))
+    parts = [small, others * bool(survey.num_skipped), runs_note(survey.num_runs)]
+    notes = "; ".join(part for part in parts if part)
     counted = f"{count} images ({notes})" if notes else f"{count} images"
     return f"{path} holds {counted}: at least {MIN_FOLDER_IMAGES} are needed"
 

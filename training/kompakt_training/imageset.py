@@ -55,6 +55,8 @@ class ImageSet:
     """Images that the tiles were cut from."""
     num_small: int = 0
     """Images of a folder left out as smaller than a tile."""
+    num_runs: int = 0
+    """Folders of trainings' runs in a folder, left out."""
     num_left_out: int = 0
     """Tiles to train on that the images hold beyond those taken."""
 

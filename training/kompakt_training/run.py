@@ -25,6 +25,7 @@ from kompakt_training.plots import plot_history, plot_images
 from kompakt_training.processes import Processes, joined
 from kompakt_training.progress import TrainingProgress, say
 from kompakt_training.requirements import run_identity
+from kompakt_training.run_files import LOSSES_FILE, PICTURES_FILE, runs_note
 from kompakt_training.settings import ExportSettings, Settings
 from kompakt_training.state import STATE_FILE, TrainingState
 from kompakt_training.steps import Step, StepLog, StepRow
@@ -34,8 +35,6 @@ from kompakt_training.trainer import Trainer
 HISTORY_FILE = "history.csv"
 STEPS_FILE = "steps.csv"
 RESULTS_FILE = "results.csv"
-LOSSES_FILE = "loss_curves.png"
-PICTURES_FILE = "reconstructions.png"
 
 _NUM_PICTURES = 12
 _PICTURE_SEED = 0
@@ -133,12 +132,13 @@ def _introduce(run: Run, trainer: Trainer, console: Console) -> None:
     cut = f"{images.num_sources} images cut into tiles: " if images.crop else ""
     left = f", {images.num_left_out} more left out" if images.num_left_out else ""
     small = f", {images.num_small} smaller images skipped" if images.num_small else ""
+    runs = f", {runs_note(images.num_runs)}" if images.num_runs else ""
     skipped = f", {images.num_skipped} other files skipped" if images.num_skipped else ""
     say(
         console,
         f"{images.name}: {cut}{images.num_train_tiles} {'' if cut else 'images '}to train on{left}"
         f", {len(images.val)} to validate, {len(images.test)} to test, {images.spec}"
-        f"{small}{skipped}",
+        f"{small}{skipped}{runs}",
     )
     num_parameters = sum(p.numel() for p in trainer.model.parameters())
     count = trainer.processes.count

@@ -58,6 +58,7 @@ def train(parser: Parser, args: argparse.Namespace) -> None:
         licence=args.licence,
         crop=args.crop,
         memory_gib=args.image_memory or DEFAULT_MEMORY_GIB,
+        own=[_folder(args, model) for model in ([args.model] if args.model else RECIPES)],
     )
     if images.crop and args.crop is None:
         say(console, _cut_line(images.crop))
@@ -87,7 +88,7 @@ def _run(parser: Parser, args: argparse.Namespace, images: ImageSet) -> Run:
         settings=settings,
         export=export,
         images=images,
-        out=args.out or Path("runs") / export.name,
+        out=_folder(args, settings.model),
         command=command_line(
             settings,
             export,
@@ -99,6 +100,16 @@ def _run(parser: Parser, args: argparse.Namespace, images: ImageSet) -> Run:
         ),
         init=init,
     )
+
+
+def _name(args: argparse.Namespace, model: str) -> str:
+    name: str = args.name or default_name(dataset_name(args.dataset), model)
+    return name
+
+
+def _folder(args: argparse.Namespace, model: str) -> Path:
+    folder: Path = args.out or Path("runs") / _name(args, model)
+    return folder
 
 
 def _refuse_foreign_flags(parser: Parser, args: argparse.Namespace) -> None:
@@ -142,10 +153,9 @@ def _settings(parser: Parser, args: argparse.Namespace, model: str) -> Settings:
 
 
 def _export_settings(parser: Parser, args: argparse.Namespace, model: str) -> ExportSettings:
-    name = args.name or default_name(dataset_name(args.dataset), model)
     try:
         export = ExportSettings(
-            name=name, step_scale=args.step_scale, default_level=args.default_level
+            name=_name(args, model), step_scale=args.step_scale, default_level=args.default_level
         )
         config = _settings(parser, args, model).config
         export.check_level(config["levels"] if RECIPES[model].rate_distortion else 1)

@@ -1,0 +1,44 @@
+"""What trainings leave in folders of images, told from the images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kompakt_training.state import STATE_FILE
+
+LOSSES_FILE = "loss_curves.png"
+PICTURES_FILE = "reconstructions.png"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """The files in and below a folder, in the order of their names, without those of runs."""
+
+    paths: Sequence[Path]
+    num_runs: int
+    """Folders of runs that were left out."""
+
+
+def files_below(folder: Path, *, own: Sequence[Path] = ()) -> Files:
+    """The files in and below ``folder``, without the folders of runs.
+
+    Those are what holds a training's state, and ``own``, folders of a run that may not have begun:
+    it finds the same images when it goes on. Of ``folder`` itself, if it is one, only a run's
+    pictures are left out.
+    """
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    runs = {path.parent for path in found if path.name == STATE_FILE}
+    root = folder.resolve()
+    for out in (path.resolve() for path in own):
+        if out.is_relative_to(root) and out.is_dir():
+            runs.add(folder / out.relative_to(root))
+    pictures = {folder / LOSSES_FILE, folder / PICTURES_FILE} if folder in runs else set()
+    runs.discard(folder)
+    paths = [p for p in found if p not in pictures and runs.isdisjoint(p.parents)]
+    return Files(paths=paths, num_runs=len(runs))
+
+
+def runs_note(num_runs: int) -> str:
+    """That so many folders of runs were left out; empty for none."""
+    folders = "folder of a run" if num_runs == 1 else "folders of runs"
+    return f"{num_runs} {folders} left out" if num_runs else ""
