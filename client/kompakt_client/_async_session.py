@@ -73,13 +73,10 @@ class Mailbox:
         with contextlib.suppress(RuntimeError):  # the loop may be closed by now
             self._loop.call_soon_threadsafe(self._put, self.events, event)
 
-    def take(self) -> Item | None:
-        """Return the next input; raises what reading it raised."""
+    def take(self) -> Item | Exception | None:
+        """Return the next input, or what reading it raised."""
         self._room.set()
-        item = self.items.popleft()
-        if isinstance(item, Exception):
-            raise item
-        return item
+        return self.items.popleft()
 
     async def news(self, timeout: float | None) -> None:
         """Wait until there is something new, or until the timeout."""
@@ -110,7 +107,10 @@ class Mailbox:
 
 
 async def drive(run: Run[Any], box: Mailbox) -> AsyncGenerator[Any, None]:
-    """Yield the results of a run, whose inputs are read beside it."""
+    """Yield the results of a run, whose inputs are read beside it.
+
+    What reading them raises is raised after the results of those before.
+    """
     clock = asyncio.get_running_loop().time
     try:
         while not run.done:
@@ -119,13 +119,18 @@ async def drive(run: Run[Any], box: Mailbox) -> AsyncGenerator[Any, None]:
             elif box.events:
                 run.handle(*box.events.popleft())
             elif run.wants_input and box.items:
-                run.add(box.take())
+                item = box.take()
+                if isinstance(item, Exception):
+                    run.break_off(item)
+                else:
+                    run.add(item)
             else:
                 begun = clock()
                 await box.news(run.timeout())
                 run.waited += clock() - begun
                 if not box.events:
                     run.tick()
+        run.end()
     finally:
         run.close()
         await box.close()

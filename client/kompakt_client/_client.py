@@ -130,6 +130,9 @@ class Client(BaseClient):
         are read in the caller's thread, between results, and never more than 4 full
         messages (256 small images) for each connection ahead of them.
 
+        What reading an image raises, such as FileNotFoundError, ends the run: it is raised
+        when the results of all images before that one are handed out.
+
         Images under way when a connection is lost, or a busy server refuses them, are
         sent again. The timeout is for each answer, without the time that the images'
         source and the results' consumer take.
@@ -194,7 +197,8 @@ class Client(BaseClient):
     ) -> Evaluation:
         """Measure models and baselines on images: real bytes, distortion and time.
 
-        The pooled measurements cover all images, however many.
+        The pooled measurements cover all images, however many. What reading an image
+        raises is raised at once, without a result.
 
         Options:
         - `models`: the models to measure; default, all that accept the image.

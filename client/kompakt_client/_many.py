@@ -62,6 +62,8 @@ class Run(Generic[R]):
         self._ending: dict[Sender, Retry] = {}
         """Streams that were told that no more comes, and how long their end is waited for."""
         self._inputs_ended = False
+        self._broken: Exception | None = None
+        """What the inputs' source raised."""
         self._answered = False
 
     @property
@@ -90,6 +92,21 @@ class Run(Generic[R]):
         if chunk is not None:
             self._backlog.append(chunk)
         self._advance()
+
+    def break_off(self, error: Exception) -> None:
+        """Take what the inputs' source raised in place of an item: no more come.
+
+        It is for `end` to raise; where the results are of use only together, it is raised now.
+        """
+        if self._operation.pools:
+            raise error
+        self._broken = error
+        self.add(None)
+
+    def end(self) -> None:
+        """Raise what the inputs' source raised, now that all results are handed out."""
+        if self._broken is not None:
+            raise self._broken
 
     def pop(self) -> R | Failure:
         """Hand out a result."""

@@ -52,7 +52,10 @@ class Session:
 
 
 def drive(run: Run[Any], events: queue.SimpleQueue[Event], inputs: Iterator[Item]) -> Iterator[Any]:
-    """Yield the results of a run, whose inputs are read between them in this thread."""
+    """Yield the results of a run, whose inputs are read between them in this thread.
+
+    What reading them raises is raised after the results of those before.
+    """
     try:
         while not run.done:
             if run.has_result:
@@ -60,11 +63,21 @@ def drive(run: Run[Any], events: queue.SimpleQueue[Event], inputs: Iterator[Item
             elif not events.empty():
                 run.handle(*events.get())
             elif run.wants_input:
-                run.add(next(inputs, END))
+                _read(run, inputs)
             else:
                 _wait(run, events)
+        run.end()
     finally:
         run.close()
+
+
+def _read(run: Run[Any], inputs: Iterator[Item]) -> None:
+    try:
+        item = next(inputs, END)
+    except Exception as error:
+        run.break_off(error)
+    else:
+        run.add(item)
 
 
 def _wait(run: Run[Any], events: queue.SimpleQueue[Event]) -> None:

@@ -323,13 +323,42 @@ def test_a_run_may_be_left_before_it_begins(client, fake):
     assert fake.calls == []
 
 
-def test_an_unreadable_input_cancels_what_is_under_way(client):
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("num_good", [1, 300])
+def test_what_was_read_is_handed_out_before_an_input_that_cannot_be(
+    client, fake, tmp_path, num_good, ordered
+):
+    good = (pixels(seed, 2, 2) for seed in range(num_good))
+    images = itertools.chain(good, [tmp_path / "missing.png", pixels(0)])
+    results = []
+
+    with pytest.raises(FileNotFoundError):
+        results.extend(client.compress_many(images, ordered=ordered))
+
+    made = {result.index: result.data[HEADER.size :] for result in results}
+    assert len(results) == num_good
+    assert made == {n: pixels(n, 2, 2).tobytes() for n in range(num_good)}
+    assert fake.num_clean_ends == 1
+
+
+def test_an_evaluation_ends_at_once_with_an_input_that_cannot_be_read(client, fake):
+    fake.delay = 0.1
+
     def images():
         yield pixels(0)
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        list(client.compress_many(images()))
+        client.evaluate(images())
+
+    assert fake.num_clean_ends == 0
+
+
+def test_a_failure_while_what_was_read_is_handed_out_comes_first(client, fake):
+    fake.faults.append(Fault(grpc.StatusCode.NOT_FOUND, "UNKNOWN_MODEL"))
+
+    with pytest.raises(UnknownModelError):
+        list(client.compress_many([pixels(0), 5]))
 
 
 def test_a_client_that_is_closed_ends_its_runs(running):
