@@ -59,7 +59,7 @@ class AsyncClient(BaseClient):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connection; calls under way fail, and so do later ones."""
+        """Close the connection; calls under way and later ones raise RuntimeError."""
         for channel in self._disconnect(grpc):
             channel.close()
         for channel in self._disconnect(grpc.aio):
@@ -126,7 +126,8 @@ class AsyncClient(BaseClient):
         many = _plans.evaluate(self._settings, images, options)
         box = Mailbox(_prepared(many.inputs, many.operation.prepare))
         run = self._begin(many, box.report)
-        results = tuple([result async for result in drive(run, box)])
+        with self._until_closed():
+            results = tuple([result async for result in drive(run, box)])
         return to_evaluation(results, run.summary)
 
     async def models(self, *, timeout: float | None = None) -> tuple[ModelInfo, ...]:
@@ -168,17 +169,19 @@ class AsyncClient(BaseClient):
         inputs = _prepared(plan.inputs, plan.prepare)
         session = AsyncSession(partial(self._connect, grpc.aio), self._settings, inputs)
         command = step(plan.flow)
-        while not isinstance(command, Return):
-            command = step(plan.flow, await session.perform(command))
+        with self._until_closed():
+            while not isinstance(command, Return):
+                command = step(plan.flow, await session.perform(command))
         return command.value
 
     async def _iterate(self, many: _plans.Many[Any], *, ordered: bool) -> AsyncIterator[Any]:
         await self._run(many.preparation())
         box = Mailbox(_prepared(many.inputs, many.operation.prepare))
         run = self._begin(many, box.report, ordered=ordered)
-        async with aclosing(drive(run, box)) as results:
-            async for result in results:
-                yield result
+        with self._until_closed():
+            async with aclosing(drive(run, box)) as results:
+                async for result in results:
+                    yield result
 
 
 async def _prepared(inputs: Any, prepare: Callable[[Any], Item]) -> AsyncIterator[Item]:

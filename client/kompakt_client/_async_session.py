@@ -53,6 +53,11 @@ class AsyncSession:
             )
         except grpc.RpcError as error:
             return error_of_call(error, self._settings.target)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return KompaktError("the channel was closed", code="CANCELLED")
         return response
 
 

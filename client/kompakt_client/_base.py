@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
 import grpc
@@ -24,12 +25,15 @@ from kompakt_client._config import (
     Token,
     arguments_from_env,
 )
+from kompakt_client._errors import KompaktError
 from kompakt_client._link import Event, Link
 from kompakt_client._many import Run
 from kompakt_client._plans import Many
 from kompakt_client._retry import DEFAULT_RETRY, RetryPolicy
 
 R = TypeVar("R")
+
+_CLOSED = "the client is closed"
 
 
 class BaseClient:
@@ -109,7 +113,7 @@ class BaseClient:
         """
         with self._lock:
             if self._closed:
-                raise RuntimeError("the client is closed")
+                raise RuntimeError(_CLOSED)
             key = (api, next(self._turns) if number is None else number)
             if key not in self._channels:
                 self._channels[key] = self._settings.open_channel(api)
@@ -136,6 +140,16 @@ class BaseClient:
             connections=connections,
             ordered=ordered,
         )
+
+    @contextmanager
+    def _until_closed(self) -> Iterator[None]:
+        """Fail as later calls do where the client is closed, unless the server said why."""
+        try:
+            yield
+        except KompaktError as error:
+            if self._closed and not error.reason:
+                raise RuntimeError(_CLOSED) from error
+            raise
 
     def _disconnect(self, api: Any) -> list[Any]:
         """Refuse further calls, and return the channels of an API for closing."""

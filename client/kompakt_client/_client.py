@@ -39,8 +39,8 @@ class Client(BaseClient):
             compressed = client.compress("digit.png")
             pixels = client.decompress(compressed).to_numpy()
 
-    Every method raises a `KompaktError` if its call fails, and TypeError, ValueError
-    or OSError for an input that cannot be sent.
+    Every method raises a `KompaktError` if its call fails, TypeError, ValueError or
+    OSError for an input that cannot be sent, and RuntimeError if the client is closed.
     """
 
     def __enter__(self) -> Self:
@@ -55,7 +55,7 @@ class Client(BaseClient):
         self.close()
 
     def close(self) -> None:
-        """Close the connection; calls under way fail, and so do later ones."""
+        """Close the connection; calls under way and later ones raise RuntimeError."""
         for channel in self._disconnect(grpc):
             channel.close()
 
@@ -215,7 +215,8 @@ class Client(BaseClient):
         many = _plans.evaluate(self._settings, images, options)
         events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         run = self._begin(many, events.put)
-        results = tuple(drive(run, events, map(many.operation.prepare, many.inputs)))
+        with self._until_closed():
+            results = tuple(drive(run, events, map(many.operation.prepare, many.inputs)))
         return to_evaluation(results, run.summary)
 
     def models(self, *, timeout: float | None = None) -> tuple[ModelInfo, ...]:
@@ -272,12 +273,14 @@ class Client(BaseClient):
         inputs = map(plan.prepare, plan.inputs)
         session = Session(partial(self._connect, grpc), self._settings, inputs)
         command = step(plan.flow)
-        while not isinstance(command, Return):
-            command = step(plan.flow, session.perform(command))
+        with self._until_closed():
+            while not isinstance(command, Return):
+                command = step(plan.flow, session.perform(command))
         return command.value
 
     def _iterate(self, many: _plans.Many[Any], *, ordered: bool) -> Iterator[Any]:
         self._run(many.preparation())
         events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         run = self._begin(many, events.put, ordered=ordered)
-        yield from drive(run, events, map(many.operation.prepare, many.inputs))
+        with self._until_closed():
+            yield from drive(run, events, map(many.operation.prepare, many.inputs))
