@@ -92,8 +92,9 @@ def _exchange(operation: Operation[R], chunk: Chunk, patience: Patience) -> Flow
 def _failure(chunk: Chunk, error: KompaktError) -> Failure:
     """Return a call's failure as that of its item, or raise it.
 
-    By the contract the failure of a request's only item is the call's status.
+    By the contract the failure of a request's only item is the call's status. Of one item
+    there cannot be too many: a server that says so could not answer it in one message.
     """
-    if error.of_item and len(chunk) == 1:
+    if len(chunk) == 1 and (error.of_item or needs_smaller(error)):
         return Failure(index=chunk.indices[0], error=error)
     raise error

@@ -253,7 +253,7 @@ class Run(Generic[R]):
             if not too_heavy:
                 self._packer.limits = self._packer.limits.halved()
             return list(chunk.split(len(chunk) // 2))
-        if self._operation.pools or not too_heavy:
+        if self._operation.pools:
             raise error
         self._ledger.finish(Failure(index=chunk.indices[0], error=error))
         return []

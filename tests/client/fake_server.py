@@ -52,7 +52,9 @@ class FakeServer:
     """Seconds before each answer."""
     max_images: int = 1024
     max_answer_pixels: int | None = None
-    """Beyond it an answer is over the transport's limit."""
+    """Beyond it an answer is over the limit on a message, which `large_answer` says."""
+    large_answer: Fault | None = None
+    """How; default, as the transport does."""
     calls: list[str] = field(default_factory=list)
     requests: list = field(default_factory=list)
     metadata: list[dict[str, str]] = field(default_factory=list)
@@ -188,6 +190,8 @@ class Compression(pb_grpc.CompressionServiceServicer):
             results.append(result)
         limit = self.fake.max_answer_pixels
         if limit and sum(getattr(r, "height", 0) * r.width for r in results) > limit:
+            if self.fake.large_answer:
+                abort(context, self.fake.large_answer)
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "Received message larger than max")
         return results
 

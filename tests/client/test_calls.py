@@ -134,6 +134,18 @@ def test_an_answer_over_the_message_limit_is_asked_for_in_parts(client, fake):
     assert isinstance(results[6].error, MessageTooLargeError)
 
 
+def test_one_answer_of_which_a_server_says_that_it_is_too_many_fails_alone(client, fake):
+    small, big = client.compress(pixels(1)), client.compress(pixels(2, 60, 60))
+    fake.max_answer_pixels = 2 * 28 * 28
+    fake.large_answer = Fault(grpc.StatusCode.INVALID_ARGUMENT, "TOO_MANY_IMAGES")
+
+    results = client.decompress_batch([small, big, small])
+
+    assert results[1].index == 1
+    assert results[1].error.reason == "TOO_MANY_IMAGES"
+    assert all(np.array_equal(results[n].to_numpy(), pixels(1)) for n in (0, 2))
+
+
 def test_a_message_over_the_clients_limit_is_an_error(make_client):
     client = make_client(max_message_bytes=100_000)
 

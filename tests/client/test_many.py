@@ -237,15 +237,18 @@ def test_messages_shrink_to_the_servers_limit(client, fake):
     assert stored(client.compress_many(images)) == [image.tobytes() for image in images]
 
 
-def test_the_one_item_that_is_too_large_fails_alone(client, fake):
+@pytest.mark.parametrize("reason", ["", "TOO_MANY_IMAGES"])
+def test_the_one_item_that_is_too_large_fails_alone(client, fake, reason):
     streams = client.compress_batch([pixels(seed) for seed in range(9)])
     large = client.compress(pixels(99, 60, 60))
     fake.max_answer_pixels = 2 * 28 * 28
+    if reason:
+        fake.large_answer = Fault(grpc.StatusCode.INVALID_ARGUMENT, reason)
 
     results = list(client.decompress_many([*streams[:5], large, *streams[5:]]))
 
-    assert isinstance(results[5].error, MessageTooLargeError)
-    assert results[5].index == 5
+    assert isinstance(results[5].error, InvalidRequestError if reason else MessageTooLargeError)
+    assert (results[5].index, results[5].error.reason) == (5, reason)
     numbers = [*range(5), *range(5, 9)]
     pictures = [result.to_numpy() for result in results[:5] + results[6:]]
     assert all(np.array_equal(a, pixels(n)) for a, n in zip(pictures, numbers, strict=True))

@@ -12,6 +12,7 @@ from kompakt.v1 import compression_pb2 as pb
 from kompakt_client import (
     DeadlineExceededError,
     Failure,
+    InvalidRequestError,
     MessageTooLargeError,
     RetryPolicy,
     ServerError,
@@ -349,6 +350,20 @@ def test_a_farewell_that_does_not_come_is_not_waited_for_longer():
 
     assert server.run.done
     assert server.streams[0].closed
+
+
+def test_one_item_that_is_too_many_fails_unless_the_server_pools():
+    too_many = InvalidRequestError("too many", reason="TOO_MANY_IMAGES")
+    for operation in (compress(), evaluate()):
+        server = Server(operation)
+        server.feed(1)
+        if operation.pools:
+            with pytest.raises(InvalidRequestError, match="too many"):
+                server.run.handle(server.streams[0], too_many)
+            continue
+        server.run.handle(server.streams[0], too_many)
+        server.take()
+        assert [(failure.index, failure.error) for failure in server.results] == [(0, too_many)]
 
 
 def test_what_is_pooled_is_not_begun_again_after_its_first_answer():
