@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from numbers import Integral, Real
+from numbers import Integral, Rational, Real
 from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
@@ -237,9 +237,11 @@ def _demand(**qualities: Any) -> dict[str, Any]:
         kind = Integral if name == "max_bytes" else Real
         if isinstance(value, bool) or not isinstance(value, kind):
             raise TypeError(f"{name} must be a {_KINDS[kind]}, not {value!r}")
-        if not float(value) >= 0:
+        # Exact where it is: a large whole number overflows a float.
+        number: Any = value if isinstance(value, Rational) else float(value)
+        if not number >= 0:
             raise ValueError(f"{name} must be 0 or more, not {value!r}")
-        if float(value) > _MOST:
+        if number > _MOST:
             raise ValueError(f"{name} is too large: {value!r}")
     if "level" in given:
         given |= _level(given["level"])
