@@ -62,7 +62,8 @@ class Client(BaseClient):
     def wait_ready(self, timeout: float | None = None) -> None:
         """Wait until the server answers.
 
-        Raises UnavailableError if it did not within the timeout, in seconds.
+        Raises UnavailableError if it did not within the timeout, in seconds, at most
+        a year.
         """
         self._run(_plans.wait_ready(self._settings, timeout))
 
@@ -99,9 +100,9 @@ class Client(BaseClient):
         - `latents`: True to return the quantised latents too.
         - `reconstruction`: True to return what the stream decodes to, and its
           distortion.
-        - `timeout`: seconds, all attempts included; default, the client's, but with a
-          quality other than a level or with "thorough" ten times that, since many
-          settings are tried.
+        - `timeout`: seconds, all attempts included, at most a year; default, the
+          client's, but with a quality other than a level or with "thorough" ten times
+          that, since many settings are tried.
         """
         return self._run(_plans.single(self._settings, _operations.compress, image, options))
 
@@ -153,7 +154,7 @@ class Client(BaseClient):
           else "file".
         - `format`: "png", "webp", "bmp" or "tiff" for a lossless file, "jpeg" for one of
           quality 95; default, raw pixels.
-        - `timeout`: seconds, all attempts included; default, the client's.
+        - `timeout`: seconds, all attempts included, at most a year; default, the client's.
         """
         return self._run(_plans.single(self._settings, _operations.decompress, stream, options))
 
@@ -209,8 +210,8 @@ class Client(BaseClient):
         - `level`: the rate level at which the models that have it are measured;
           default, each model's default level.
         - `reconstructions`: True to return each model's reconstructions.
-        - `timeout`: seconds for the answer on a few images; default, ten times the
-          client's, since many settings are tried.
+        - `timeout`: seconds for the answer on a few images, at most a year; default,
+          ten times the client's, since many settings are tried.
         """
         many = _plans.evaluate(self._settings, images, options)
         events: queue.SimpleQueue[Event] = queue.SimpleQueue()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from math import nan
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,6 +13,7 @@ import grpc
 
 from kompakt_client._commands import Patience
 from kompakt_client._retry import RetryPolicy
+from kompakt_client._timeout import MOST_SECONDS, fault_of_timeout
 
 Token: TypeAlias = str | Callable[[], str]
 
@@ -61,7 +63,7 @@ class Settings:
     @property
     def long_timeout(self) -> float:
         """Seconds for an answer for which the server tries many settings of many codecs."""
-        return 10 * self.timeout
+        return min(10 * self.timeout, MOST_SECONDS)
 
     def open_channel(self, api: Any) -> Any:
         """Return a channel of `grpc` or `grpc.aio`, which connects when it is used."""
@@ -107,9 +109,9 @@ def arguments_from_env(
 
 
 def check_timeout(timeout: float) -> float:
-    """Return a timeout that is a positive number of seconds; raise ValueError for any other."""
-    if not (timeout > 0 and math.isfinite(timeout)):
-        raise ValueError(f"a timeout must be a positive number of seconds, not {timeout}")
+    """Return a timeout of more than 0 seconds and at most a year; ValueError for any other."""
+    if fault := fault_of_timeout(timeout):
+        raise ValueError(f"a timeout {fault}, not {timeout}")
     return timeout
 
 
@@ -117,12 +119,12 @@ def _timeout_from_env(environ: Mapping[str, str]) -> float:
     text = environ.get("KOMPAKT_TIMEOUT")
     if not text:
         return DEFAULT_TIMEOUT
-    try:
-        return check_timeout(float(text))
-    except ValueError:
-        raise ValueError(
-            f"KOMPAKT_TIMEOUT must be a positive number of seconds, not {text!r}"
-        ) from None
+    seconds = nan
+    with suppress(ValueError):
+        seconds = float(text)
+    if fault := fault_of_timeout(seconds):
+        raise ValueError(f"KOMPAKT_TIMEOUT {fault}, not {text!r}")
+    return seconds
 
 
 def _credentials_from_env(environ: Mapping[str, str]) -> grpc.ChannelCredentials | None:

@@ -64,6 +64,10 @@ def test_a_wrong_environment_is_one_line(run, monkeypatch):
         (["compress", "a.png"], "kompakt compress: the following arguments are required: -o"),
         (["compress", "-o", "x"], "kompakt compress: the following arguments are required: INPUT"),
         (["models", "--timeout", "-1"], "--timeout: must be a positive number of seconds, not -1"),
+        (
+            ["models", "--timeout", "1e30"],
+            "argument --timeout: must be at most 31536000 seconds, a year, not 1e30",
+        ),
         (["models", "--timeout", "soon"], "kompakt models: argument --timeout"),
         (["models", "--json", "--csv"], "not allowed with argument --json"),
         (["evaluate", "a", "--baselines", "gif"], "unknown name 'gif'; choose from zip, deflate"),

@@ -39,6 +39,15 @@ def test_a_wrong_timeout_names_its_variable(monkeypatch, value):
         Client.from_env()
 
 
+def test_a_timeout_of_more_than_a_year_names_its_variable(monkeypatch):
+    monkeypatch.setenv("KOMPAKT_TIMEOUT", "1e30")
+
+    with pytest.raises(
+        ValueError, match=r"KOMPAKT_TIMEOUT must be at most 31536000 .*, not '1e30'"
+    ):
+        Client.from_env()
+
+
 @pytest.mark.parametrize(("given", "missing"), [("CERT", "KEY"), ("KEY", "CERT")])
 def test_half_a_certificate_names_the_other_half(monkeypatch, tmp_path, given, missing):
     path = tmp_path / "file.pem"
@@ -69,6 +78,7 @@ def test_an_authority_means_tls(monkeypatch, tmp_path):
     [
         ({"timeout": 0}, "a timeout must be a positive number of seconds, not 0"),
         ({"timeout": float("inf")}, "a timeout must be a positive number"),
+        ({"timeout": 1e30}, r"a timeout must be at most 31536000 seconds, a year, not 1e\+30"),
         ({"max_message_bytes": 0}, "max_message_bytes must be positive, not 0"),
         ({"connections": 0}, "connections must be at least 1, not 0"),
     ],

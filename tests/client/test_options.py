@@ -98,6 +98,11 @@ def test_an_unreachable_quality_is_an_items_own(client):
         ({"level": float("inf")}, "level is too large: inf"),
         ({"level": 1e12}, r"no model has a level 1000000000000\.0"),
         ({"max_bytes": 1 << 64}, "max_bytes is too large: 18446744073709551616"),
+        ({"max_bytes": 10**400}, "max_bytes is too large: 1000"),
+        ({"max_bytes": -(10**400)}, "max_bytes must be 0 or more, not -1000"),
+        ({"level": 10**400}, "level is too large: 1000"),
+        ({"timeout": 9e9}, "a timeout must be at most 31536000 seconds, a year, not 9000000000.0"),
+        ({"timeout": 10**400}, "a timeout must be at most 31536000 seconds, a year, not 1000"),
         ({"min_psnr_db": float("nan")}, "min_psnr_db must be 0 or more, not nan"),
         (
             {"max_mse": 0.1, "max_bytes": 9, "lossless": True},
@@ -121,6 +126,15 @@ def test_wrong_options_are_refused(client, image, options, message):
 def test_options_of_another_type_are_refused(client, image, options, message):
     with pytest.raises(TypeError, match=message):
         client.compress(image, **options)
+
+
+@pytest.mark.parametrize("way", ["compress", "compress_batch", "compress_many"])
+def test_the_longest_timeout_is_a_year(make_client, image, way):
+    client = make_client(timeout=31536000)
+    for options in ({"timeout": 31536000}, {"max_bytes": 10_000}):
+        made = getattr(client, way)(image if way == "compress" else [image], **options)
+        for one in [made] if way == "compress" else made:
+            assert one.unwrap().num_bytes == 797
 
 
 def test_an_unknown_option_is_refused(client, image):

@@ -6,6 +6,8 @@ import argparse
 import contextlib
 from collections.abc import Callable
 
+from kompakt_client._timeout import fault_of_timeout
+
 _MOST = 1 << 63
 """Of whole numbers: fields of the contract hold no more."""
 _MOST_LEVELS = 1000
@@ -13,10 +15,10 @@ _MOST_LEVELS = 1000
 
 
 def seconds(text: str) -> float:
-    """Read a positive number of seconds."""
+    """Read a number of seconds, of more than 0 and at most a year."""
     value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a positive number of seconds, not {text}")
+    if fault := fault_of_timeout(value):
+        raise argparse.ArgumentTypeError(f"{fault}, not {text}")
     return value
 
 
