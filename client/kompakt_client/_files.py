@@ -14,10 +14,10 @@ def write_file(path: str | os.PathLike[str], data: bytes) -> Path:
     is written directly.
     """
     given = Path(path)
-    target = given.resolve()
-    if target.exists() and not target.is_file():
-        target.write_bytes(data)
+    if given.exists() and not given.is_file():
+        given.write_bytes(data)
         return given
+    target = given.resolve()
     temporary = target.with_name(f".{os.urandom(8).hex()}.tmp")
     try:
         temporary.write_bytes(data)

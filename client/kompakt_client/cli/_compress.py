@@ -11,7 +11,7 @@ from math import inf
 from kompakt_client._results import Compressed, Failure
 from kompakt_client.cli._connect import connect
 from kompakt_client.cli._errors import UsageError
-from kompakt_client.cli._output import row_printer
+from kompakt_client.cli._output import row_printer, summary_file
 from kompakt_client.cli._paths import IMAGE_SUFFIXES, STREAM_SUFFIX, Job, plan
 from kompakt_client.cli._transform import Run
 
@@ -101,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
                 f"{job.target} would hold a stream, which no viewer opens: name it "
                 f"{job.target.with_suffix(STREAM_SUFFIX)}"
             )
+    file = summary_file(args, jobs)
     totals = _Totals()
     columns = ("input", "output", *_FIELDS, "error", "reason")
     with connect(args) as client, row_printer(args, columns) as print_row:
@@ -125,5 +126,5 @@ def run(args: argparse.Namespace) -> int:
         run = Run(jobs, _FIELDS, totals.add, print_row)
         run.transform("compressing", send)
     if totals.num_images and not (args.json or args.csv):
-        print(totals.summary(jobs))
+        print(totals.summary(jobs), file=file)
     return run.status

@@ -6,12 +6,13 @@ import argparse
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 from kompakt_client._names import SUFFIXES, Format, format_of_path
 from kompakt_client._results import Decompressed, Failure
 from kompakt_client.cli._connect import connect
 from kompakt_client.cli._errors import UsageError
-from kompakt_client.cli._output import row_printer
+from kompakt_client.cli._output import row_printer, summary_file
 from kompakt_client.cli._paths import STREAM_SUFFIX, is_directory, plan
 from kompakt_client.cli._transform import Run
 
@@ -23,6 +24,7 @@ def run(args: argparse.Namespace) -> int:
     image_format = _choose_format(args)
     suffix = next(suffix for suffix, name in SUFFIXES.items() if name == image_format)
     jobs = plan(args.inputs, args.output, (STREAM_SUFFIX,), suffix)
+    file = summary_file(args, jobs)
     last: deque[Decompressed] = deque(maxlen=1)
     columns = ("input", "output", *_FIELDS, "error", "reason")
     with connect(args) as client, row_printer(args, columns) as print_row:
@@ -35,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         run = Run(jobs, _FIELDS, last.append, print_row)
         run.transform("decompressing", send)
     if not (args.json or args.csv):
-        _summarise(run, last)
+        _summarise(run, last, file)
     return run.status
 
 
@@ -51,9 +53,10 @@ def _choose_format(args: argparse.Namespace) -> Format:
         raise UsageError(f"{error}, or choose with --format") from error
 
 
-def _summarise(run: Run, last: Iterable[Decompressed]) -> None:
+def _summarise(run: Run, last: Iterable[Decompressed], file: TextIO) -> None:
     if len(run.jobs) > 1:
-        print(f"decompressed {run.num_done} of {len(run.jobs)} images")
+        print(f"decompressed {run.num_done} of {len(run.jobs)} images", file=file)
         return
     for image in last:
-        print(f"{run.jobs[0].target}: {image.width} x {image.height} pixels, by {image.codec}")
+        size = f"{image.width} x {image.height} pixels"
+        print(f"{run.jobs[0].target}: {size}, by {image.codec}", file=file)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+from kompakt_client.cli._errors import UsageError
+from kompakt_client.cli._paths import Job
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -70,6 +74,25 @@ def _json_list() -> Iterator[Callable[[Row], None]]:
     finally:
         if before == ",":
             sys.stdout.write("\n]\n")
+
+
+def summary_file(args: argparse.Namespace, jobs: Iterable[Job]) -> TextIO:
+    """Return where the summary goes: stderr, if standard output is a file that is to be written.
+
+    Raises UsageError if standard output would hold rows too.
+    """
+    if not any(map(_is_stdout, jobs)):
+        return sys.stdout
+    if args.json or args.csv:
+        raise UsageError("standard output cannot hold a file and rows: choose another output")
+    return sys.stderr
+
+
+def _is_stdout(job: Job) -> bool:
+    try:
+        return os.path.samestat(job.target.stat(), os.fstat(1))
+    except OSError:
+        return False
 
 
 def _csv_writer(columns: Sequence[str]) -> csv.DictWriter[str]:

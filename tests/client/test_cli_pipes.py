@@ -1,0 +1,73 @@
+"""Output of `kompakt compress` and `kompakt decompress` to a pipe, as a shell makes one."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.client.conftest import pixels, write_png
+from tests.client.fake_codec import HEADER
+
+
+@pytest.fixture
+def pipe():
+    """Return the descriptor of a pipe's end to write to, and what reads all that was written."""
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb") as source, os.fdopen(writer, "wb") as sink:
+
+        def read():
+            sink.close()
+            return source.read()
+
+        yield writer, read
+
+
+def test_a_stream_goes_into_a_pipe(run, pipe, tmp_path):
+    write_png(tmp_path / "a.png")
+    writer, read = pipe
+
+    status, out, err = run("compress", "a.png", "-o", f"/dev/fd/{writer}")
+
+    assert (status, err) == (0, [])
+    assert out == f"/dev/fd/{writer}: 797 bytes, 8.133 bits per pixel\n"
+    assert read()[HEADER.size :] == pixels(0).tobytes()
+
+
+def test_an_image_goes_into_a_pipe(run, pipe, tmp_path):
+    run("compress", write_png(tmp_path / "a.png"), "-o", "a.kpt")
+    writer, read = pipe
+
+    assert run("decompress", "a.kpt", "-o", f"/dev/fd/{writer}")[0] == 0
+
+    assert read().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("way", ["pipe", "file"])
+def test_what_goes_to_standard_output_is_not_mixed_with_words(running, tmp_path, way):
+    write_png(tmp_path / "a.png")
+    command = ["compress", "a.png", "-o", "/dev/stdout", "--target", running.target]
+    with (tmp_path / "out").open("wb") as file:
+        done = subprocess.run(
+            [sys.executable, "-m", "kompakt_client", *command],
+            stdout=subprocess.PIPE if way == "pipe" else file,
+            stderr=subprocess.PIPE,
+            cwd=tmp_path,
+        )
+
+    data = done.stdout if way == "pipe" else (tmp_path / "out").read_bytes()
+    assert data[HEADER.size :] == pixels(0).tobytes()
+    assert done.stderr == b"/dev/stdout: 797 bytes, 8.133 bits per pixel\n"
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("rows", ["--json", "--csv"])
+def test_rows_and_a_file_do_not_both_go_to_standard_output(run, fake, monkeypatch, tmp_path, rows):
+    write_png(tmp_path / "a.png")
+    monkeypatch.setattr("os.fstat", lambda _: (tmp_path / "a.kpt").stat())
+    (tmp_path / "a.kpt").touch()
+
+    status, out, err = run("compress", "a.png", "-o", "a.kpt", rows)
+
+    assert (status, out, fake.calls) == (2, "", [])
+    assert err == ["kompakt: standard output cannot hold a file and rows: choose another output"]
