@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import nan
+from numbers import Real
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -36,6 +37,8 @@ class Settings:
     connections: int
 
     def __post_init__(self) -> None:
+        if not isinstance(self.target, str):
+            raise TypeError(f"target must be a string, not {self.target!r}")
         check_timeout(self.timeout)
         if self.max_message_bytes < 1:
             raise ValueError(f"max_message_bytes must be positive, not {self.max_message_bytes}")
@@ -109,7 +112,12 @@ def arguments_from_env(
 
 
 def check_timeout(timeout: float) -> float:
-    """Return a timeout of more than 0 seconds and at most a year; ValueError for any other."""
+    """Return a timeout of more than 0 seconds and at most a year.
+
+    Raises ValueError for any other, and TypeError for what is no number.
+    """
+    if not isinstance(timeout, Real):
+        raise TypeError(f"timeout must be a number of seconds, not {timeout!r}")
     if fault := fault_of_timeout(timeout):
         raise ValueError(f"a timeout {fault}, not {timeout}")
     return timeout

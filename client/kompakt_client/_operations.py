@@ -18,6 +18,7 @@ from kompakt.v1 import compression_pb2 as pb
 from kompakt_client._convert import to_compressed, to_decompressed, to_image_evaluation
 from kompakt_client._inputs import ImageInput, StreamInput, to_image, to_stream
 from kompakt_client._measurements import ImageEvaluation
+from kompakt_client._messages import make_message
 from kompakt_client._names import BaselineName, Fallback, Fit, Format, Profile
 from kompakt_client._packing import Chunk, Item, Limits
 from kompakt_client._results import Compressed, Decompressed, Failure
@@ -144,7 +145,12 @@ def compress(
         lossless=lossless or None,
     )
     quality.pop("label", None)
-    options = pb.CompressOptions(
+    if keep_metadata and profile == "embedded":
+        raise ValueError(
+            "keep_metadata is for the profile 'file': an embedded stream has no place for it"
+        )
+    options = make_message(
+        pb.CompressOptions,
         model=model or "",
         profile=_choose(PROFILES, "profile", profile),
         fit=_choose(FITS, "fit", fit),
@@ -199,7 +205,8 @@ def evaluate(
     reconstructions: bool = False,
 ) -> Operation[ImageEvaluation]:
     """Return the operation that measures images; one image takes long, so messages are short."""
-    options = pb.EvaluateOptions(
+    options = make_message(
+        pb.EvaluateOptions,
         models=[models] if isinstance(models, str) else models or (),
         baselines=[_choose(BASELINES, "baseline", name) for name in baselines or ()],
         skip_baselines=baselines is not None and not baselines,
@@ -272,8 +279,11 @@ def _decompress_options(
 
     @cache
     def options_of(chosen: Profile, maker: str) -> pb.DecompressOptions:
-        return pb.DecompressOptions(
-            model=model or maker, profile=_choose(PROFILES, "profile", chosen), format=image_format
+        return make_message(
+            pb.DecompressOptions,
+            model=model or maker,
+            profile=_choose(PROFILES, "profile", chosen),
+            format=image_format,
         )
 
     def options_for(source: StreamInput) -> pb.DecompressOptions:

@@ -15,6 +15,7 @@ from kompakt_client._commands import Flow, Patience, call
 from kompakt_client._config import Settings
 from kompakt_client._convert import to_model_info, to_server_info
 from kompakt_client._measurements import ImageEvaluation, ModelInfo, ServerInfo
+from kompakt_client._messages import make_message
 from kompakt_client._operations import Operation
 from kompakt_client._packing import Item
 from kompakt_client._results import Failure
@@ -99,7 +100,7 @@ def model(settings: Settings, name: str | None, timeout: float | None) -> Plan[M
     """Describe one model."""
 
     def flow() -> Flow[ModelInfo]:
-        request = pb.GetModelRequest(name=name or "")
+        request = make_message(pb.GetModelRequest, name=name or "")
         response = yield from call("GetModel", request, settings.patience(timeout))
         return to_model_info(response.model)
 
@@ -110,7 +111,7 @@ def load_model(
     settings: Settings, path: str, *, promote: bool, timeout: float | None
 ) -> Plan[ModelInfo]:
     """Load a checkpoint on the server."""
-    request = pb.LoadModelRequest(path=path, promote=promote)
+    request = make_message(pb.LoadModelRequest, path=path, promote=promote)
     return _change(settings, "LoadModel", request, timeout, lambda r: to_model_info(r.model))
 
 
@@ -118,19 +119,19 @@ def unload_model(
     settings: Settings, reference: str, *, all_versions: bool, timeout: float | None
 ) -> Plan[tuple[str, ...]]:
     """Unload a version or a model."""
-    request = pb.UnloadModelRequest(model=reference, all_versions=all_versions)
+    request = make_message(pb.UnloadModelRequest, model=reference, all_versions=all_versions)
     return _change(settings, "UnloadModel", request, timeout, lambda r: tuple(r.unloaded))
 
 
 def promote_model(settings: Settings, reference: str, timeout: float | None) -> Plan[ModelInfo]:
     """Make a version the current one."""
-    request = pb.PromoteModelRequest(model=reference)
+    request = make_message(pb.PromoteModelRequest, model=reference)
     return _change(settings, "PromoteModel", request, timeout, lambda r: to_model_info(r.model))
 
 
 def rollback_model(settings: Settings, name: str, timeout: float | None) -> Plan[ModelInfo]:
     """Make the version before the current one current."""
-    request = pb.RollbackModelRequest(name=name)
+    request = make_message(pb.RollbackModelRequest, name=name)
     return _change(settings, "RollbackModel", request, timeout, lambda r: to_model_info(r.model))
 
 

@@ -89,6 +89,19 @@ def test_settings_are_checked_at_once(cls, settings, message):
         cls(**settings)
 
 
+@BOTH
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"target": None}, "target must be a string, not None"),
+        ({"timeout": "5"}, "timeout must be a number of seconds, not '5'"),
+    ],
+)
+def test_settings_of_another_type_are_refused(cls, settings, message):
+    with pytest.raises(TypeError, match=message):
+        cls(**settings)
+
+
 def test_secrets_are_not_shown(running, image):
     with Client(running.target, token="secret") as client:
         client.compress(image)

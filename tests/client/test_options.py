@@ -1,5 +1,7 @@
 """What can be asked of a call, of both clients: what reaches the server, and what is refused."""
 
+from pathlib import Path
+
 import pytest
 
 from kompakt.v1 import compression_pb2 as pb
@@ -105,6 +107,10 @@ def test_an_unreachable_quality_is_an_items_own(client):
         ({"timeout": 10**400}, "a timeout must be at most 31536000 seconds, a year, not 1000"),
         ({"min_psnr_db": float("nan")}, "min_psnr_db must be 0 or more, not nan"),
         (
+            {"keep_metadata": True, "profile": "embedded"},
+            "keep_metadata is for the profile 'file': an embedded stream has no place for it",
+        ),
+        (
             {"max_mse": 0.1, "max_bytes": 9, "lossless": True},
             "one quality at a time: max_mse and max_bytes and lossless exclude each other",
         ),
@@ -121,6 +127,12 @@ def test_wrong_options_are_refused(client, image, options, message):
         ({"level": "9.5"}, "level must be a number, not '9.5'"),
         ({"level": True}, "level must be a number, not True"),
         ({"max_bytes": 3000.0}, r"max_bytes must be a whole number, not 3000\.0"),
+        ({"lossless": "yes"}, "lossless must be True or False, not 'yes'"),
+        ({"keep_metadata": "yes"}, "keep_metadata must be True or False, not 'yes'"),
+        ({"latents": 0.5}, r"latents must be True or False, not 0\.5"),
+        ({"reconstruction": "a"}, "reconstruction must be True or False, not 'a'"),
+        ({"model": 5}, "model must be a string, not 5"),
+        ({"timeout": "5"}, "timeout must be a number of seconds, not '5'"),
     ],
 )
 def test_options_of_another_type_are_refused(client, image, options, message):
@@ -135,6 +147,28 @@ def test_the_longest_timeout_is_a_year(make_client, image, way):
         made = getattr(client, way)(image if way == "compress" else [image], **options)
         for one in [made] if way == "compress" else made:
             assert one.unwrap().num_bytes == 797
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "options", "message"),
+    [
+        ("decompress", [b"FAKE"], {"model": 5}, "model must be a string, not 5"),
+        ("model", [5], {}, "name must be a string, not 5"),
+        ("load_model", [Path("a")], {}, r"path must be a string, not PosixPath\('a'\)"),
+        ("promote_model", [5], {}, "model must be a string, not 5"),
+        (
+            "evaluate",
+            [[]],
+            {"models": ["a", 5]},
+            r"models must be a list of strings, not \['a', 5\]",
+        ),
+    ],
+)
+def test_arguments_of_another_type_are_refused(client, fake, method, arguments, options, message):
+    with pytest.raises(TypeError, match=message):
+        getattr(client, method)(*arguments, **options)
+
+    assert fake.calls == []
 
 
 def test_an_unknown_option_is_refused(client, image):
