@@ -7,6 +7,7 @@ google.rpc.Status in its trailing metadata.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -25,6 +26,8 @@ from kompakt_client._errors import (
 
 _Detail = TypeVar("_Detail", bound=Message)
 
+_TOO_LARGE = re.compile(r"(CLIENT|SERVER): \w+ message larger than max \((\d+) vs\. (\d+)\)")
+"""What gRPC says of one."""
 _DETAILS_KEY = "grpc-status-details-bin"
 _CODE_NAMES: dict[int, str] = {code.value[0]: code.name for code in grpc.StatusCode}
 
@@ -79,6 +82,9 @@ def _explain(code: str, message: str, target: str) -> str:
         return f"cannot reach {target}: {message}"
     if code == "DEADLINE_EXCEEDED":
         return _in_time(target)
+    if large := _TOO_LARGE.search(message):
+        side, size, limit = large.groups()
+        return f"a message of {size} bytes is over the {side.lower()}'s limit of {limit} bytes"
     return message or f"the call failed with {code}"
 
 

@@ -1,6 +1,7 @@
 """The methods of both clients, against the fake server."""
 
 import io
+import re
 
 import numpy as np
 import pytest
@@ -148,9 +149,30 @@ def test_one_answer_of_which_a_server_says_that_it_is_too_many_fails_alone(clien
 
 def test_a_message_over_the_clients_limit_is_an_error(make_client):
     client = make_client(max_message_bytes=100_000)
+    image = pixels(1, 64, 65536)
+    told = r"a message of 4194\d\d\d bytes is over the client's limit of 100000 bytes"
 
-    with pytest.raises(MessageTooLargeError):
-        client.compress(pixels(1, 64, 65536))
+    with pytest.raises(MessageTooLargeError, match=told):
+        client.compress(image)
+    [failure] = client.compress_many([image])
+    assert isinstance(failure.error, MessageTooLargeError)
+    assert re.fullmatch(told, str(failure.error))
+
+
+def test_a_message_over_the_servers_limit_is_an_error(make_client):
+    client = make_client(max_message_bytes=1 << 30)
+    told = r"a message of 700000\d\d bytes is over the server's limit of 67108864 bytes"
+
+    with pytest.raises(MessageTooLargeError, match=told):
+        client.compress(bytes(70_000_000))
+
+
+def test_an_answer_over_the_clients_limit_is_an_error(make_client, image):
+    stream = make_client().compress(image)
+    told = r"a message of \d+ bytes is over the client's limit of 820 bytes"
+
+    with pytest.raises(MessageTooLargeError, match=told):
+        make_client(max_message_bytes=820).decompress(stream)
 
 
 @pytest.mark.parametrize(("image_format", "name"), [("png", "PNG"), ("webp", "WEBP")])
