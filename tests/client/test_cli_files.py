@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,19 @@ def test_files_that_fail_do_not_stop_the_others(run, tmp_path):
     ]
     assert names_in(tmp_path / "out") == ["good.kpt", "last.kpt"]
     assert stored(tmp_path / "out" / "last.kpt") == pixels(3).tobytes()
+
+
+def test_a_file_over_the_limit_on_a_message_is_told_by_its_size(run, tmp_path):
+    (tmp_path / "a.png").write_bytes(bytes(70_000_000))
+
+    status, _, [line] = run("compress", "a.png", "-o", "a.kpt")
+
+    assert status == 1
+    assert re.fullmatch(
+        r"kompakt: a.png: a message of 700000\d\d bytes is over the client's limit of "
+        r"67108864 bytes",
+        line,
+    )
 
 
 def test_one_file_that_fails_writes_nothing(run, tmp_path):

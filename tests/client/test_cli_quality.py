@@ -65,6 +65,21 @@ def test_metadata_is_kept_on_request(run, fake, tmp_path):
     assert kept == "a.kpt: 797 bytes (7 of them metadata), 8.133 bits per pixel\n"
 
 
+def test_an_embedded_stream_keeps_no_metadata(run, fake, tmp_path):
+    write_png(tmp_path / "a.png")
+
+    status, _, err = run(
+        *("compress", "a.png", "-o", "a.kpt", "--keep-metadata", "--profile", "embedded")
+    )
+
+    assert status == 2
+    assert err == [
+        "kompakt: --keep-metadata goes with --profile file: "
+        "an embedded stream has no place for metadata"
+    ]
+    assert fake.calls == []
+
+
 def test_a_label_is_told_by_its_name(run, fake, tmp_path):
     write_png(tmp_path / "a.png")
     command = ("compress", "a.png", "-o", "a.kpt", "--model", "fake-cvae", "--label")

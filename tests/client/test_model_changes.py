@@ -88,6 +88,15 @@ def test_a_refused_change_is_one_line(run, fake):
     assert run("models", "promote", VERSION) == (1, "", ["kompakt: injected ADMIN_REFUSED"])
 
 
+def test_all_versions_are_those_of_a_name(run, fake):
+    assert run("models", "unload", VERSION, "--all") == (
+        2,
+        "",
+        [f"kompakt: --all unloads all versions of a model: name fake-ae, not {VERSION}"],
+    )
+    assert fake.calls == []
+
+
 def test_a_change_needs_to_know_of_what(run):
     status, _, err = run("models", "load")
 

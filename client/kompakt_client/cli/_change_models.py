@@ -6,6 +6,7 @@ import argparse
 
 from kompakt_client._client import Client
 from kompakt_client.cli._connect import connect
+from kompakt_client.cli._errors import UsageError
 from kompakt_client.cli._output import Row, row_printer
 
 _COLUMNS = ("change", "model", "is_current")
@@ -13,6 +14,9 @@ _COLUMNS = ("change", "model", "is_current")
 
 def run(args: argparse.Namespace) -> int:
     """Make the change, print what came of it, and return the exit status."""
+    if args.change == "unload" and args.all_versions and "@" in args.model:
+        name = args.model.partition("@")[0]
+        raise UsageError(f"--all unloads all versions of a model: name {name}, not {args.model}")
     with connect(args) as client:
         rows = _unload(client, args) if args.change == "unload" else [_change(client, args)]
     with row_printer(args, _COLUMNS) as print_row:

@@ -94,6 +94,10 @@ class _Totals:
 
 def run(args: argparse.Namespace) -> int:
     """Compress the files that were asked for, and return the exit status."""
+    if args.keep_metadata and args.profile == "embedded":
+        raise UsageError(
+            "--keep-metadata goes with --profile file: an embedded stream has no place for metadata"
+        )
     jobs = plan(args.inputs, args.output, IMAGE_SUFFIXES, STREAM_SUFFIX)
     for job in jobs:
         if job.target.suffix.lower() in IMAGE_SUFFIXES:
