@@ -203,7 +203,8 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_done(
         ("back.jpg", [], "JPEG"),
         ("back", [], "PNG"),
         ("back.anything", ["--format", "webp"], "WEBP"),
-        ("back.png", ["--format", "bmp"], "BMP"),
+        ("back.gif", ["--format", "bmp"], "BMP"),
+        ("back.JPEG", ["--format", "jpeg"], "JPEG"),
     ],
 )
 def test_the_format_comes_of_the_option_or_the_suffix(run, tmp_path, out, options, expected):
@@ -224,6 +225,17 @@ def test_an_unknown_suffix_is_refused(run, tmp_path):
         "kompakt: a.gif: cannot tell the format from '.gif'; an image is written as "
         ".png, .webp, .bmp, .tiff, .tif, .jpg, .jpeg, or choose with --format"
     ]
+
+
+def test_a_suffix_of_another_format_is_refused(run, fake, tmp_path):
+    (tmp_path / "a.kpt").touch()
+
+    assert run("decompress", "a.kpt", "-o", "a.PNG", "--format", "jpeg") == (
+        2,
+        "",
+        ["kompakt: a.PNG would hold a JPEG: name it a.jpg, or choose --format png"],
+    )
+    assert fake.calls == []
 
 
 def test_a_directory_takes_the_suffix_of_the_format(run, tmp_path):

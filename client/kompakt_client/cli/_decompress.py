@@ -22,8 +22,7 @@ _FIELDS = ("format", "height", "width", "channels", "model", "codec")
 def run(args: argparse.Namespace) -> int:
     """Decompress the files that were asked for, and return the exit status."""
     image_format = _choose_format(args)
-    suffix = next(suffix for suffix, name in SUFFIXES.items() if name == image_format)
-    jobs = plan(args.inputs, args.output, (STREAM_SUFFIX,), suffix)
+    jobs = plan(args.inputs, args.output, (STREAM_SUFFIX,), _suffix_of(image_format))
     file = summary_file(args, jobs)
     last: deque[Decompressed] = deque(maxlen=1)
     columns = ("input", "output", *_FIELDS, "error", "reason")
@@ -42,15 +41,30 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _choose_format(args: argparse.Namespace) -> Format:
-    """Return what --format says, else OUT's suffix, else PNG."""
+    """Return what --format says, else OUT's suffix, else PNG.
+
+    Raises UsageError if OUT's suffix names another format, or without --format none.
+    """
     chosen: Format = args.format or "png"
-    suffix = Path(args.output).suffix
-    if args.format or is_directory(args.inputs, args.output) or not suffix:
+    output = Path(args.output)
+    if is_directory(args.inputs, args.output) or not output.suffix:
+        return chosen
+    if args.format:
+        named = SUFFIXES.get(output.suffix.lower(), chosen)
+        if named != chosen:
+            raise UsageError(
+                f"{output} would hold a {chosen.upper()}: name it "
+                f"{output.with_suffix(_suffix_of(chosen))}, or choose --format {named}"
+            )
         return chosen
     try:
         return format_of_path(args.output)
     except ValueError as error:
         raise UsageError(f"{error}, or choose with --format") from error
+
+
+def _suffix_of(image_format: Format) -> str:
+    return next(suffix for suffix, name in SUFFIXES.items() if name == image_format)
 
 
 def _summarise(run: Run, last: Iterable[Decompressed], file: TextIO) -> None:
