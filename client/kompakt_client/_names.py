@@ -1,4 +1,4 @@
-"""The words by which options are chosen."""
+"""The words by which options are chosen, and how things are counted."""
 
 from __future__ import annotations
 
@@ -36,3 +36,8 @@ def format_of_path(path: str | os.PathLike[str]) -> Format:
             f"an image is written as {', '.join(SUFFIXES)}"
         )
     return SUFFIXES[suffix]
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number of things, such as "1 file" or "2 files"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -19,7 +19,7 @@ from kompakt_client._convert import to_compressed, to_decompressed, to_image_eva
 from kompakt_client._inputs import ImageInput, StreamInput, to_image, to_stream
 from kompakt_client._measurements import ImageEvaluation
 from kompakt_client._messages import make_message
-from kompakt_client._names import BaselineName, Fallback, Fit, Format, Profile
+from kompakt_client._names import BaselineName, Fallback, Fit, Format, Profile, counted
 from kompakt_client._packing import Chunk, Item, Limits
 from kompakt_client._results import Compressed, Decompressed, Failure
 from kompakt_client._status import broken_answer, error_of_item
@@ -110,7 +110,8 @@ class Operation(Generic[R_co]):
     def results(self, response: Any, chunk: Chunk) -> list[R_co | Failure]:
         """Return the results in a message, one for each item of the chunk it answers."""
         if len(response.results) != len(chunk.messages):
-            raise broken_answer(f"{len(response.results)} results for {len(chunk.messages)} items")
+            given, due = len(response.results), len(chunk)
+            raise broken_answer(f"{counted(given, 'result')} for {counted(due, 'item')}")
         return [
             Failure(index=index, error=error_of_item(result.status))
             if result.status.code

@@ -268,7 +268,7 @@ def test_a_missing_result_is_the_servers_fault(client, monkeypatch, image):
 
     monkeypatch.setattr(fake_server.Compression, "_answer", lambda *_: [pb.CompressResult()] * 3)
 
-    with pytest.raises(ServerError, match="breaks the contract: 3 results for 1 items"):
+    with pytest.raises(ServerError, match=r"breaks the contract: 3 results for 1 item$"):
         client.compress(image)
 
 

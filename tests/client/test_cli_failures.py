@@ -72,6 +72,9 @@ def test_a_wrong_environment_is_one_line(run, monkeypatch):
         (["models", "--json", "--csv"], "not allowed with argument --json"),
         (["evaluate", "a", "--baselines", "gif"], "unknown name 'gif'; choose from zip, deflate"),
         (["evaluate", "a", "--models", "a,,b"], "argument --models: unknown name ''"),
+        (["compress", "a", "-o", "b", "--model", ""], "argument --model: must be a name"),
+        (["decompress", "a", "-o", "b", "--model", ""], "argument --model: must be a name"),
+        (["models", ""], "argument NAME: must be a name, not ''"),
         (["compress", "a", "-o", "b", "--fit", "crop"], "argument --fit: invalid choice: 'crop'"),
     ],
 )
@@ -111,6 +114,28 @@ def test_an_interrupt_is_status_130(run, monkeypatch):
     monkeypatch.setattr("kompakt_client._client.Client.models", interrupt)
 
     assert run("models") == (130, "", [])
+
+
+@pytest.mark.parametrize("command", ["compress", "decompress"])
+def test_an_interrupt_tells_what_was_written(run, monkeypatch, tmp_path, command):
+    for seed in range(3):
+        write_png(tmp_path / "images" / f"{seed}.png", seed)
+    run("compress", "images", "-o", "streams")
+    written = []
+
+    def write(path, _):
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(path)
+
+    monkeypatch.setattr("kompakt_client._results.write_file", write)
+    inputs = "images" if command == "compress" else "streams"
+
+    assert run(command, inputs, "-o", "out") == (
+        130,
+        "",
+        ["kompakt: interrupted: wrote 2 of 3 files"],
+    )
 
 
 def test_a_defect_is_one_line(run, monkeypatch):

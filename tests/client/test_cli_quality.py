@@ -24,9 +24,9 @@ def test_options_reach_the_server(run, fake, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "name", "value", "shown"),
     [
-        (["--min-psnr", "30"], "min_psnr_db", 30.0, ", 20.00 dB"),
-        (["--max-mse", "0.5"], "max_mse", 0.5, ", 20.00 dB"),
-        (["--max-bytes", "800"], "max_bytes", 800, ", 20.00 dB"),
+        (["--min-psnr", "30"], "min_psnr_db", 30.0, ", 20.00 dB, level 0"),
+        (["--max-mse", "0.5"], "max_mse", 0.5, ", 20.00 dB, level 0"),
+        (["--max-bytes", "800"], "max_bytes", 800, ", 20.00 dB, level 0"),
         (["--lossless"], "lossless", True, ", lossless, as png"),
         (["--level", "0"], "level", 0, ""),
         (["--level", "1.5"], "level_eighths", 4, ""),

@@ -24,6 +24,12 @@ def test_evaluate_prints_a_table(run, tmp_path):
     assert lines[4][:5] == ["webp", "(as", "good", "as", "fake-ae)"]
 
 
+def test_evaluate_counts_one_image(run, tmp_path):
+    write_png(tmp_path / "a.png")
+
+    assert run("evaluate", "a.png")[1].startswith("1 image, pooled")
+
+
 def test_evaluate_shows_each_image_if_asked_to(run, tmp_path):
     names = [str(write_png(tmp_path / f"{seed}.png", seed)) for seed in range(2)]
 

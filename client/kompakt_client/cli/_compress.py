@@ -74,7 +74,7 @@ class _Totals:
         rate = f"{8 * self.num_bytes / self.num_pixels:.3f} bits per pixel{self._distortion()}"
         if len(jobs) == 1:
             codec = "".join(f", as {codec}" for codec in self.codecs)
-            if self.level and self.num_measured:
+            if self.level is not None and self.num_measured:
                 codec = f", level {self.level:g}"
             return f"{jobs[0].target}: {self.num_bytes} bytes{metadata}, {rate}{codec}{self.fitted}"
         codecs = "".join(f", {count} as {codec}" for codec, count in sorted(self.codecs.items()))

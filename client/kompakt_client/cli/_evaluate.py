@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kompakt_client._measurements import Evaluation, ImageEvaluation, Measurement
+from kompakt_client._names import counted
 from kompakt_client._results import Failure
 from kompakt_client.cli._connect import connect
 from kompakt_client.cli._errors import FAILED, complain, describe
@@ -152,7 +153,7 @@ def _print_tables(images: Sequence[Row], pooled: Sequence[Row], report: _Report)
         print_table(table)
     if pooled:
         table = make_table("", _HEADINGS, num_text=1)
-        table.title = f"{report.num_files - report.num_failed} images, pooled"
+        table.title = f"{counted(report.num_files - report.num_failed, 'image')}, pooled"
         for row in pooled:
             table.add_row(*_cells(row))
         print_table(table)

@@ -8,7 +8,15 @@ from typing import Any, NoReturn, get_args
 
 from kompakt_client import _names
 from kompakt_client.cli._errors import USAGE
-from kompakt_client.cli._values import level, names_list, positive, quality, seconds, whole
+from kompakt_client.cli._values import (
+    level,
+    model_name,
+    names_list,
+    positive,
+    quality,
+    seconds,
+    whole,
+)
 
 _FORMATS = tuple(name for name in get_args(_names.Format) if name != "raw")
 _BASELINES = get_args(_names.BaselineName)
@@ -80,6 +88,7 @@ def _add_compress(commands: Any, name: str) -> None:
     parser.add_argument(
         "--model",
         metavar="NAME",
+        type=model_name,
         help="default: the server's default model; for compress, another if that does not take "
         "images of the first one's size",
     )
@@ -102,7 +111,9 @@ def _add_decompress(commands: Any, name: str) -> None:
     parser.add_argument(
         "--format", choices=_FORMATS, help="of the images; default: by OUT's suffix, else png"
     )
-    parser.add_argument("--model", metavar="NAME", help="the model of embedded streams")
+    parser.add_argument(
+        "--model", metavar="NAME", type=model_name, help="the model of embedded streams"
+    )
     _add_profile(parser, "how the streams were made")
     _add_connections(parser)
     _add_common(parser)
@@ -135,7 +146,11 @@ def _add_evaluate(commands: Any, name: str) -> None:
 def _add_models(commands: Any, name: str) -> None:
     parser = _command(commands, name, "list the models that the server has loaded")
     parser.add_argument(
-        "name", metavar="NAME", nargs="?", help="show this model, or NAME@VERSION, only"
+        "name",
+        metavar="NAME",
+        nargs="?",
+        type=model_name,
+        help="show this model, or NAME@VERSION, only",
     )
     _add_common(parser)
 

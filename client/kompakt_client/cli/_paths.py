@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kompakt_client._names import counted
 from kompakt_client.cli._errors import UsageError, complain
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif")
@@ -78,7 +79,7 @@ def _files_in(directory: Path, suffixes: Collection[str]) -> list[Path]:
     if skipped:
         more = ", …" if len(skipped) > _MAX_NAMED else ""
         names = ", ".join(skipped[:_MAX_NAMED])
-        files = "1 file" if len(skipped) == 1 else f"{len(skipped)} files"
+        files = counted(len(skipped), "file")
         complain(directory, f"skipped {files} with other suffixes: {names}{more}")
     return [path for path in present if path.suffix.lower() in suffixes]
 

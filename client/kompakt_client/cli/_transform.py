@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kompakt_client._errors import KompaktError
+from kompakt_client._names import counted
 from kompakt_client._results import Compressed, Decompressed, Failure
 from kompakt_client.cli._errors import FAILED, complain, describe
 from kompakt_client.cli._output import Row, progress
@@ -36,15 +37,20 @@ class Run:
     def transform(
         self, what: str, send: Callable[[Iterable[bytes]], Iterable[Result | Failure]]
     ) -> None:
-        """Send every file; those that fail are told on stderr."""
+        """Send every file; those that fail are told on stderr, and how far an interrupt let it."""
         for directory in {job.target.parent for job in self.jobs}:
             directory.mkdir(parents=True, exist_ok=True)
-        with progress(what, len(self.jobs)) as advance:
-            for result in send(self._read()):
-                job = self._next_job()
-                self.print_row(self._write(job, result))
-                advance()
-            self._print_unread()
+        try:
+            with progress(what, len(self.jobs)) as advance:
+                for result in send(self._read()):
+                    job = self._next_job()
+                    self.print_row(self._write(job, result))
+                    advance()
+                self._print_unread()
+        except KeyboardInterrupt:
+            files = counted(len(self.jobs), "file")
+            complain(f"interrupted: wrote {self.num_done} of {files}")
+            raise
 
     @property
     def status(self) -> int:

@@ -22,6 +22,13 @@ def seconds(text: str) -> float:
     return value
 
 
+def model_name(text: str) -> str:
+    """Read a name, which is not empty: that would stand for the default model."""
+    if not text:
+        raise argparse.ArgumentTypeError("must be a name, not ''")
+    return text
+
+
 def quality(text: str) -> float:
     """Read a number from 0."""
     with contextlib.suppress(ValueError):
