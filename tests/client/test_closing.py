@@ -49,7 +49,7 @@ async def start(client, fake, method, argument):
 
 @CALLS
 def test_a_call_under_way_says_that_the_client_is_closed(running, fake, method, argument):
-    fake.delay = 0.5
+    fake.delay = 2.0
     client = Client(running.target, retry=ONCE)
 
     def close():
@@ -65,7 +65,7 @@ def test_a_call_under_way_says_that_the_client_is_closed(running, fake, method, 
 
 @CALLS
 def test_an_asynchronous_call_under_way_says_so_too(running, fake, method, argument):
-    fake.delay = 0.5
+    fake.delay = 2.0
 
     async def run():
         async with AsyncClient(running.target, retry=ONCE) as client:
@@ -78,7 +78,7 @@ def test_an_asynchronous_call_under_way_says_so_too(running, fake, method, argum
 
 @CALLS
 def test_a_task_that_is_cancelled_stays_so(running, fake, method, argument):
-    fake.delay = 0.5
+    fake.delay = 2.0
 
     async def run():
         async with AsyncClient(running.target, retry=ONCE) as client:
