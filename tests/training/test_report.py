@@ -149,3 +149,14 @@ def test_a_usage_error_is_one_line_and_status_2(capsys, number):
     err = capsys.readouterr().err
     assert err.startswith("kompakt report: argument --baseline-images: ")
     assert err.count("\n") == 1
+
+
+def test_a_checkpoint_that_is_not_there_is_said_before_anything_is_done(tmp_path, capsys):
+    before = (tmp_path / "out/ae/mnist-ae.safetensors").read_bytes()
+
+    assert make("--retrain", "--vae", "nothing") == 1
+
+    assert "nothing: not a checkpoint" in capsys.readouterr().err
+    assert (tmp_path / "out/ae/mnist-ae.safetensors").read_bytes() == before
+    assert report.main(["--out", "new", "--ae", "nothing"]) == 1
+    assert not (tmp_path / "new").exists()

@@ -53,13 +53,22 @@ def report(args: argparse.Namespace) -> None:
     device = pick_device(args.device)
     prepare_process()
     images = load_dataset(_DATASET, args.data_dir)
+    given = {model: path for model in PAPER_MODELS if (path := getattr(args, model))}
+    opened = {model: _open_subject(path, model, images) for model, path in given.items()}
     args.out.mkdir(parents=True, exist_ok=True)
     subjects: dict[str, _Subject] = {}
     for model in PAPER_MODELS:
-        path = getattr(args, model) or _train(
-            args.out / model, model, images, device=device, retrain=args.retrain, console=console
-        )
-        subjects[model] = _open_subject(path, model, images)
+        if model not in opened:
+            path = _train(
+                args.out / model,
+                model,
+                images,
+                device=device,
+                retrain=args.retrain,
+                console=console,
+            )
+            opened[model] = _open_subject(path, model, images)
+        subjects[model] = opened[model]
     say(console, "measuring on the test digits …")
     figures = {
         model: compare_model(subject.codec, images.test, num_baseline_images=args.baseline_images)
