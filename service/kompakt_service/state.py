@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 from pydantic import ValidationError
 
@@ -28,8 +28,11 @@ _RECORD_BYTES = 1024
 class State(Protocol):
     """The registry, and the other processes that keep to it."""
 
-    def exclusive(self) -> AbstractContextManager[object]:
-        """Keep every other change, in any process, waiting."""
+    def exclusive(self, call: Call) -> AbstractContextManager[object]:
+        """Keep every other change, in any process, waiting.
+
+        Raises CallError if the call is over, or this process stops, before it is its turn.
+        """
 
     def join(self) -> None:
         """Be one of the processes that changes wait for. Only within ``exclusive``."""
@@ -63,9 +66,12 @@ class PrivateState:
         self._registry: Registry | None = None
         self._change = threading.Lock()
 
-    def exclusive(self) -> AbstractContextManager[object]:
-        """Keep other threads' changes waiting."""
-        return self._change
+    @contextmanager
+    def exclusive(self, call: Call) -> Iterator[None]:
+        """Keep other threads' changes waiting: not for long, since none waits for a process."""
+        with self._change:
+            call.check()
+            yield
 
     def join(self) -> None:
         """There are no others."""
@@ -88,7 +94,7 @@ class PrivateState:
         """There are no others."""
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Nobody was followed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +116,16 @@ class SharedState:
         self._workers = path.with_name(f"{path.name}.workers")
         self._workers.mkdir(parents=True, exist_ok=True)
         self._record: int | None = None
+        self._reporting = threading.Lock()
+        """Held while the record is written to, and while it is closed."""
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Keep every other change, in any process, waiting."""
+    def exclusive(self, call: Call) -> Iterator[None]:
+        """Keep every other change, in any process, waiting. See ``State``."""
         with self._lock_path.open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            self._await_turn(file, call)
             yield
 
     def join(self) -> None:
@@ -154,27 +162,30 @@ class SharedState:
         while not self._closed.wait(POLL_SECONDS):
             try:
                 status = self._path.stat()
-            except FileNotFoundError:  # what is loaded goes on; the next change writes it again
+            except OSError:  # mostly it is gone: what is loaded goes on; the next change writes it
                 continue
             if (stamp := (status.st_ino, status.st_mtime_ns)) != seen:
                 apply()
                 seen = stamp
 
     def report(self, revision: int, failure: str = "") -> None:
-        """Write this process's record."""
-        text = json.dumps({"revision": revision, "failure": failure[: _RECORD_BYTES // 8]})
-        assert self._record is not None
-        os.pwrite(self._record, text.ljust(_RECORD_BYTES).encode(), 0)
+        """Write this process's record; after ``close`` there is none any more."""
+        text = _record_text(revision, failure)
+        with self._reporting:
+            if self._record is not None:
+                os.pwrite(self._record, text.encode(), 0)
 
     def await_others(self, revision: int, call: Call) -> None:
         """Wait until every living process is at this revision. See ``State``."""
         deadline = min(call.deadline, time.monotonic() + _MOST_SECONDS)
-        while behind := [r for r in self._records() if r is None or r.revision < revision]:
+        # A later revision than that of this change is one of a state that has been deleted since.
+        while behind := [r for r in self._records() if r is None or r.revision != revision]:
             if time.monotonic() > deadline:
                 raise CallError(
                     "DEADLINE_EXCEEDED",
                     f"{len(behind)} of the server's processes did not follow in time",
                 )
+            call.check()
             time.sleep(_WAIT_SECONDS)
         for record in self._records():
             if record is not None and record.failure:
@@ -185,8 +196,23 @@ class SharedState:
         self._closed.set()
         if self._thread is not None:
             self._thread.join()
-        if self._record is not None:
-            os.close(self._record)
+        with self._reporting:
+            if self._record is not None:
+                os.close(self._record)
+            self._record = None
+
+    def _await_turn(self, file: IO[str], call: Call) -> None:
+        """Look for the lock again and again: nothing can end a wait within ``flock``."""
+        while True:
+            call.check()
+            if self._closed.is_set():
+                raise CallError("SHUTTING_DOWN", "the server is shutting down")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._closed.wait(_WAIT_SECONDS)
+            else:
+                return
 
     def _open_record(self) -> int:
         name = f"{os.getpid()}-{secrets.token_hex(4)}"
@@ -200,6 +226,14 @@ class SharedState:
         """Those of the living processes; None for one that has not reported yet."""
         paths = [path for path in self._workers.iterdir() if not path.name.startswith(".")]
         return [_parse(text) for path in paths if (text := _read_if_alive(path)) is not None]
+
+
+def _record_text(revision: int, failure: str) -> str:
+    """As much of a failure as has room beside the revision, always of the same length."""
+    failure = failure[: _RECORD_BYTES // 8]
+    while len(text := json.dumps({"revision": revision, "failure": failure})) > _RECORD_BYTES:
+        failure = failure[:-1]
+    return text.ljust(_RECORD_BYTES)
 
 
 def _read_if_alive(path: Path) -> str | None:

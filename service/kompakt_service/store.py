@@ -6,6 +6,7 @@ change or sees half of one, and an unloaded model lasts as long as the calls tha
 """
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,8 @@ __all__ = ["LoadedModel", "ModelStore", "Models"]
 _LOGGER = logging.getLogger(__name__)
 
 OnChange = Callable[[Models], None]
+_START = Call(math.inf, lambda: True)
+"""What a starting server waits as: for any time."""
 
 
 class ModelStore:
@@ -89,8 +92,7 @@ class ModelStore:
         model = self._loader.load(path)
         self_test(model.codec)
         version = model.version
-        with self._state.exclusive():
-            call.check()
+        with self._state.exclusive(call):
             self._commit(self._caught_up().with_version(version), model)
             try:
                 self._await_others(call)
@@ -104,7 +106,7 @@ class ModelStore:
 
     def unload(self, reference: str, call: Call, *, all_versions: bool = False) -> list[Version]:
         """Drop a version that is not current, or a whole model. Raises ServiceError."""
-        with self._state.exclusive():
+        with self._state.exclusive(call):
             registry = self._caught_up()
             if all_versions:
                 left = registry.without_model(reference)
@@ -116,7 +118,7 @@ class ModelStore:
 
     def promote(self, reference: str, call: Call) -> tuple[LoadedModel, Models]:
         """Make a loaded version the current one. Raises ServiceError."""
-        with self._state.exclusive():
+        with self._state.exclusive(call):
             registry = self._caught_up()
             version = registry.find(reference, "model")
             self._commit(registry.with_current(version))
@@ -125,7 +127,7 @@ class ModelStore:
 
     def roll_back(self, name: str, call: Call) -> tuple[LoadedModel, Models]:
         """Make the version before the current one current. Raises ServiceError."""
-        with self._state.exclusive():
+        with self._state.exclusive(call):
             self._commit(self._caught_up().rolled_back(name))
             self._await_others(call)
             return self._models.get(name), self._models
@@ -160,7 +162,8 @@ class ModelStore:
 
     def _apply_written(self) -> None:
         registry = self._state.read()
-        if registry is None or registry.revision == self._models.registry.revision:
+        # Not revisions: that of a state which was deleted since may be the same.
+        if registry is None or registry == self._models.registry:
             return
         try:
             self._apply(load_registry(self._loader, registry, self._models.loaded))
@@ -187,7 +190,7 @@ class ModelStore:
 
 
 def _opened(loader: Loader, state: State, default: str) -> Models:
-    with state.exclusive():
+    with state.exclusive(_START):
         state.join()  # from here on changes wait for this process, which they let in first
         registry = state.read()
         if registry is None:

@@ -11,6 +11,7 @@ from kompakt.v1 import compression_pb2_grpc as pb_grpc
 from kompakt_client import Client
 from kompakt_service.server import Server
 from kompakt_service.settings import load_settings
+from kompakt_service.store import ModelStore
 
 
 @pytest.fixture
@@ -68,3 +69,21 @@ def client(server: Server) -> Iterator[Client]:
 @pytest.fixture(scope="module")
 def models(channel: grpc.Channel) -> pb_grpc.ModelServiceStub:
     return pb_grpc.ModelServiceStub(channel)
+
+
+@pytest.fixture
+def state_file(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "models.json"
+
+
+@pytest.fixture
+def open_store(directory: Path, state_file: Path) -> Iterator[Callable[[], ModelStore]]:
+    stores = []
+
+    def make(**options: object) -> ModelStore:
+        stores.append(ModelStore.load(directory, "cpu", state_file=state_file, **options))
+        return stores[-1]
+
+    yield make
+    for store in stores:
+        store.close()

@@ -1,8 +1,11 @@
 """Callers that never stop, and somebody who changes the models under them."""
 
+import fcntl
+import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,10 +15,13 @@ import numpy as np
 from kompakt_client import Client
 from kompakt_codec.codec import Codec
 from kompakt_codec.frame import Profile
+from kompakt_service.call import Call
 from kompakt_service.server import Server
+from kompakt_service.store import ModelStore
 from tests.support import make_checkpoint, real_digits
 
 NAME = "tiny-ae"
+FOREVER = Call(math.inf, lambda: True)
 
 
 class Traffic:
@@ -121,3 +127,15 @@ def eventually(condition: Callable[[], bool], seconds: float = 30) -> bool:
     while not condition() and time.monotonic() < end:
         time.sleep(0.02)
     return condition()
+
+
+def references(store: ModelStore) -> list[str]:
+    return [version.reference for version in store.snapshot().loaded]
+
+
+@contextmanager
+def another_change(state_file: Path) -> Iterator[None]:
+    """As long as the block runs, another process is at a change of the models."""
+    with state_file.with_name(f"{state_file.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,12 +1,11 @@
 """Several processes that keep to one state of models, and servers that start again with it."""
 
 import json
-import math
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import grpc
@@ -23,12 +22,11 @@ from kompakt_service.call import Call
 from kompakt_service.errors import CallError
 from kompakt_service.state import SharedState
 from kompakt_service.store import ModelStore
+from tests.service.live import FOREVER, references
 from tests.service.support import metrics_page, raw, value
 from tests.service.test_command import start_process
 from tests.service.test_workers import Group
 from tests.support import make_checkpoint
-
-FOREVER = Call(math.inf, lambda: True)
 
 
 @pytest.fixture
@@ -42,44 +40,22 @@ def directory(tmp_path: Path) -> Path:
     return models
 
 
-@pytest.fixture
-def state_file(tmp_path: Path) -> Path:
-    return tmp_path / "state" / "models.json"
-
-
-@pytest.fixture
-def open_store(directory: Path, state_file: Path) -> Iterator[Callable[[], ModelStore]]:
-    stores = []
-
-    def make(**options: object) -> ModelStore:
-        stores.append(ModelStore.load(directory, "cpu", state_file=state_file, **options))
-        return stores[-1]
-
-    yield make
-    for store in stores:
-        store.close()
-
-
-def references(store: ModelStore) -> list[str]:
-    return [version.reference for version in store.snapshot().loaded]
-
-
 def test_every_process_has_a_change_when_its_caller_is_told(open_store):
     one, other = open_store(), open_store()
 
     added, _ = one.add("next/a1.safetensors", FOREVER)
     assert references(one) == references(other)
-    assert other.get(added.version.reference).codec is not added.codec
-    assert other.get("").version != added.version
+    assert other.snapshot().get(added.version.reference).codec is not added.codec
+    assert other.snapshot().get("").version != added.version
 
     other.promote(added.version.reference, FOREVER)
-    assert one.get("").version == other.get("").version == added.version
+    assert one.snapshot().get("").version == other.snapshot().get("").version == added.version
 
     one.roll_back("tiny-ae", FOREVER)
-    assert one.get("").version == other.get("").version != added.version
+    assert one.snapshot().get("").version == other.snapshot().get("").version != added.version
 
     assert other.unload(added.version.reference, FOREVER) == [added.version]
-    assert references(one) == references(other) == [one.get("").version.reference]
+    assert references(one) == references(other) == [one.snapshot().get("").version.reference]
     assert one.snapshot().registry == other.snapshot().registry
 
 
@@ -144,16 +120,16 @@ def test_a_store_starts_again_as_it_was(open_store, directory):
     again = open_store()
 
     assert references(again) == references(store)
-    assert again.get("").version == added.version
+    assert again.snapshot().get("").version == added.version
     again.roll_back("tiny-ae", FOREVER)
-    assert store.get("").version != added.version
+    assert store.snapshot().get("").version != added.version
 
 
 def test_another_default_is_taken_at_the_start(open_store, directory):
     make_checkpoint("vae", seed=3).save(directory / "vae.safetensors")
     assert open_store().snapshot().registry.default == "tiny-ae"
 
-    assert open_store(default="tiny-vae").get("").name == "tiny-vae"
+    assert open_store(default="tiny-vae").snapshot().get("").name == "tiny-vae"
     with pytest.raises(CheckpointError, match="default model 'nope' is not among"):
         open_store(default="nope")
 
