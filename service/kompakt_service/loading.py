@@ -58,7 +58,7 @@ class Loader:
                 raise ValueError(
                     f"must name a *{SUFFIX} file within the server's --models directory"
                 )
-            if not file.is_file():
+            if not _is_file(file):
                 message = f"no checkpoint {path!r} in the server's --models directory"
                 raise ServiceError("CHECKPOINT_NOT_FOUND", message, field="path")
         except ValueError as exc:  # also of a path that holds a zero byte
@@ -97,3 +97,10 @@ class Loader:
             },
         )
         return LoadedModel(codec, version, (self.directory / path).stat().st_size)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # of a name that is too long, among others
+        return False

@@ -117,6 +117,7 @@ def test_what_cannot_be_done_is_refused_with_a_reason(server, directory):
         ),
         "notes.txt": (invalid, "INVALID_FIELD"),
         "nothing.safetensors": (missing, "CHECKPOINT_NOT_FOUND"),
+        "n" * 256 + ".safetensors": (missing, "CHECKPOINT_NOT_FOUND"),
         "broken.safetensors": (invalid, "INVALID_CHECKPOINT"),
         "a.safetensors": (grpc.StatusCode.ALREADY_EXISTS, "VERSION_LOADED"),
         str(directory / "a.safetensors"): (grpc.StatusCode.ALREADY_EXISTS, "VERSION_LOADED"),
