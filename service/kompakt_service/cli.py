@@ -1,6 +1,8 @@
 """``kompakt serve``."""
 
 import argparse
+import logging
+import os
 import signal
 import sys
 import threading
@@ -53,7 +55,9 @@ def main(argv: list[str]) -> int:
         print(f"kompakt serve: {exc}", file=sys.stderr)
         return 2 if isinstance(exc, SettingsError) else 1
     _serve(server, settings)
-    return 0
+    logging.shutdown()
+    # An ordinary exit aborts if a call that was not waited for is in native code.
+    os._exit(0)
 
 
 def _serve(server: "Server", settings: Settings) -> None:

@@ -21,19 +21,21 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 class CallInterceptor(grpc.ServerInterceptor):
     """Puts every method of ours behind its pool, which refuses calls, and its observer.
 
-    Streams and reflection have threads of their own and never keep single calls waiting; the
-    server's pool is for health.
+    Streams, changes of the models and reflection have threads of their own and never keep single
+    calls waiting; the server's pool is for health.
     """
 
-    def __init__(self, metrics: Metrics, unary: CallPool, streams: CallPool) -> None:
+    def __init__(
+        self, metrics: Metrics, unary: CallPool, streams: CallPool, admin: CallPool
+    ) -> None:
         self._metrics = metrics
         self._unary = unary
         self._streams = streams
+        self._admin = admin
         self._reflection = futures.ThreadPoolExecutor(2, thread_name_prefix="reflection")
-        self._admin = futures.ThreadPoolExecutor(1, thread_name_prefix="admin")
         # Handlers do not change, so that what is around them is made once.
         self._handlers: dict[str, Handler] = {}
-        for kind, pool in (("unary", unary), ("stream", streams)):
+        for kind, pool in (("unary", unary), ("stream", streams), ("admin", admin)):
             metrics.notebook.watch(metrics.pending_calls.labels(kind), pool.num_pending)
 
     def intercept_service(
@@ -72,7 +74,6 @@ class CallInterceptor(grpc.ServerInterceptor):
         A unary one is told to grpcio as a method of a stream of messages, which is the same on the
         wire, so that a call can be refused before its message is read.
         """
-        pool: futures.ThreadPoolExecutor
         if handler.stream_stream is not None:
             observer = Observer(self._metrics, "bidi_stream", method, handler.stream_stream)
             behaviour, pool = observer.stream, self._streams
@@ -80,24 +81,11 @@ class CallInterceptor(grpc.ServerInterceptor):
         else:
             assert handler.unary_unary is not None
             observer = Observer(self._metrics, "unary", method, handler.unary_unary)
-            if method.startswith("/kompakt.v1.ModelAdminService/"):
-                return self._wrapped_admin(handler, observer)
-            behaviour, pool = observer.unary, self._unary
+            is_admin = method.startswith("/kompakt.v1.ModelAdminService/")
+            behaviour, pool = observer.unary, self._admin if is_admin else self._unary
             make = grpc.stream_unary_rpc_method_handler
         return make(
             _on_pool(behaviour, pool),
-            request_deserializer=careful_parser(handler.request_deserializer),
-            response_serializer=handler.response_serializer,
-        )
-
-    def _wrapped_admin(self, handler: Handler, observer: Observer) -> Handler:
-        """Nobody is refused there, so that the thread is not taken before the message has come."""
-
-        def behaviour(request: Any, context: grpc.ServicerContext) -> Any:
-            return observer.unary(iter((request,)), context)
-
-        return grpc.unary_unary_rpc_method_handler(
-            _on_pool(behaviour, self._admin),
             request_deserializer=careful_parser(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )

@@ -1,8 +1,6 @@
 """The contract's services for models: what is loaded, and how that is changed."""
 
-import urllib.parse
 from importlib.metadata import version
-from typing import Literal
 
 import grpc
 
@@ -11,11 +9,8 @@ from kompakt.v1 import compression_pb2_grpc as pb_grpc
 from kompakt_codec.images import IMAGE_FORMATS
 from kompakt_service.answers import describe_model
 from kompakt_service.call import Call
-from kompakt_service.errors import ServiceError
 from kompakt_service.settings import Settings
 from kompakt_service.store import ModelStore
-
-_LOCAL_PEERS = ("ipv4:127.", "ipv6:[::1]:", "ipv6:[::ffff:127.", "unix:")
 
 
 class ModelServicer(pb_grpc.ModelServiceServicer):
@@ -61,17 +56,16 @@ class ModelServicer(pb_grpc.ModelServiceServicer):
 
 
 class ModelAdminServicer(pb_grpc.ModelAdminServiceServicer):
-    """``kompakt.v1.ModelAdminService``. ``allowed`` says to whom."""
+    """``kompakt.v1.ModelAdminService``, for those whom ``AdminPool`` lets in."""
 
-    def __init__(self, store: ModelStore, allowed: Literal["off", "local", "any"]) -> None:
+    def __init__(self, store: ModelStore) -> None:
         self._store = store
-        self._allowed = allowed
 
     def LoadModel(  # noqa: N802
         self, request: pb.LoadModelRequest, context: grpc.ServicerContext
     ) -> pb.LoadModelResponse:
         """Load a checkpoint and test it."""
-        call = self._admitted(context)
+        call = Call.of(context)
         model, models = self._store.add(request.path, call, promote=request.promote)
         return pb.LoadModelResponse(model=describe_model(model, models))
 
@@ -79,7 +73,7 @@ class ModelAdminServicer(pb_grpc.ModelAdminServiceServicer):
         self, request: pb.UnloadModelRequest, context: grpc.ServicerContext
     ) -> pb.UnloadModelResponse:
         """Unload a version or a model."""
-        call = self._admitted(context)
+        call = Call.of(context)
         gone = self._store.unload(request.model, call, all_versions=request.all_versions)
         return pb.UnloadModelResponse(unloaded=[version.reference for version in gone])
 
@@ -87,30 +81,12 @@ class ModelAdminServicer(pb_grpc.ModelAdminServiceServicer):
         self, request: pb.PromoteModelRequest, context: grpc.ServicerContext
     ) -> pb.PromoteModelResponse:
         """Make a version the current one."""
-        model, models = self._store.promote(request.model, self._admitted(context))
+        model, models = self._store.promote(request.model, Call.of(context))
         return pb.PromoteModelResponse(model=describe_model(model, models))
 
     def RollbackModel(  # noqa: N802
         self, request: pb.RollbackModelRequest, context: grpc.ServicerContext
     ) -> pb.RollbackModelResponse:
         """Make the version before the current one current."""
-        model, models = self._store.roll_back(request.name, self._admitted(context))
+        model, models = self._store.roll_back(request.name, Call.of(context))
         return pb.RollbackModelResponse(model=describe_model(model, models))
-
-    def _admitted(self, context: grpc.ServicerContext) -> Call:
-        """The call, if its caller may change models. Raises ServiceError ADMIN_REFUSED."""
-        if self._allowed == "off":
-            raise ServiceError(
-                "ADMIN_REFUSED",
-                "this server does not let its models be changed: start it with --admin local",
-            )
-        if self._allowed == "local" and not _is_local(context.peer()):
-            raise ServiceError(
-                "ADMIN_REFUSED",
-                "this server's models can be changed from its own machine only (--admin local)",
-            )
-        return Call.of(context)
-
-
-def _is_local(peer: str) -> bool:
-    return urllib.parse.unquote(peer).startswith(_LOCAL_PEERS)

@@ -14,7 +14,7 @@ from google.rpc import status_pb2
 
 from kompakt_codec.errors import CodecError
 from kompakt_service.call import CLOCK_TOLERANCE_SECONDS
-from kompakt_service.errors import DETAILS_KEY, CallError, ServiceError, to_status
+from kompakt_service.errors import DETAILS_KEY, STATUS_CODES, CallError, ServiceError, to_status
 from kompakt_service.metrics import Metrics, RpcSeries
 from kompakt_service.patience import PATIENCE
 from kompakt_service.pool import CURRENT
@@ -164,14 +164,14 @@ def _abort(context: grpc.ServicerContext, error: CodecError | ServiceError) -> N
 def _refuse(context: grpc.ServicerContext, refusal: CallError) -> NoReturn:
     """As ``_abort``, quickly: under overload it is done more often than anything else."""
     message = str(refusal)
-    details = _refusal_details(message, refusal.retry_after_seconds)
+    details = _refusal_details(refusal.reason, message, refusal.retry_after_seconds)
     context.set_trailing_metadata(((DETAILS_KEY, details),))
-    context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
+    context.abort(STATUS_CODES[refusal.reason], message)
 
 
 @functools.lru_cache(1024)
-def _refusal_details(message: str, after: float | None) -> bytes:
-    error = CallError("QUEUE_FULL", message, retry_after_seconds=after)
+def _refusal_details(reason: str, message: str, after: float | None) -> bytes:
+    error = CallError(reason, message, retry_after_seconds=after)
     details: bytes = to_status(error).SerializeToString()
     return details
 

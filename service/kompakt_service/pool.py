@@ -200,6 +200,15 @@ class CallPool(futures.ThreadPoolExecutor):
             return self._next()
 
 
+def refused(
+    fn: Callable[..., Any], args: tuple[Any, ...], refusal: CallError
+) -> futures.Future[Any]:
+    """Run a call that a pool does not take, in this thread, with ``CURRENT.refusal`` set."""
+    task = _Task(fn, args, "")
+    _refuse(task, refusal)
+    return cast("futures.Future[Any]", task)
+
+
 def _caller_of(args: tuple[Any, ...]) -> str:
     """The caller of the call that grpcio submits: of its event, which it tells no interceptor."""
     for event in args:

@@ -15,6 +15,7 @@ from kompakt.v1 import compression_pb2 as pb
 from kompakt.v1 import compression_pb2_grpc as pb_grpc
 from kompakt_codec.images import ImageLimits
 from kompakt_codec.quality import warm_up
+from kompakt_service.admin import AdminPool
 from kompakt_service.interceptors import CallInterceptor
 from kompakt_service.lanes import Lanes
 from kompakt_service.metrics import Metrics
@@ -142,7 +143,8 @@ class Server:
             on_idle=on_idle,
         )
         self._lanes.num_calls = unary.num_pending
-        return CallInterceptor(self._metrics, unary, streams)
+        admin = AdminPool(settings.admin, on_idle=on_idle)
+        return CallInterceptor(self._metrics, unary, streams, admin)
 
     def _make_server(self) -> grpc.Server:
         settings = self._settings
@@ -165,9 +167,7 @@ class Server:
             CompressionServicer(pipeline, settings), server
         )
         pb_grpc.add_ModelServiceServicer_to_server(ModelServicer(self.store, settings), server)
-        pb_grpc.add_ModelAdminServiceServicer_to_server(
-            ModelAdminServicer(self.store, settings.admin), server
-        )
+        pb_grpc.add_ModelAdminServiceServicer_to_server(ModelAdminServicer(self.store), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         for service in ("", *SERVICES):
             self._health.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)

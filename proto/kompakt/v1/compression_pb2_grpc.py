@@ -579,9 +579,11 @@ class ModelAdminServiceStub:
     effects; a caller that got no answer SHOULD look at ListModels before a retry.
 
     Status codes of every method, beside its own:
-    PERMISSION_DENIED  ADMIN_REFUSED: the server does not allow it, or not to this
+    PERMISSION_DENIED   ADMIN_REFUSED: the server does not allow it, or not to this
     caller (no).
-    UNAVAILABLE        SHUTTING_DOWN, or no connection (yes, see above).
+    RESOURCE_EXHAUSTED  QUEUE_FULL: too many changes wait for one another (yes, after
+    RetryInfo's delay; nothing was done).
+    UNAVAILABLE         SHUTTING_DOWN, or no connection (yes, see above).
     """
 
     def __init__(self, channel):
@@ -619,9 +621,11 @@ class ModelAdminServiceServicer:
     effects; a caller that got no answer SHOULD look at ListModels before a retry.
 
     Status codes of every method, beside its own:
-    PERMISSION_DENIED  ADMIN_REFUSED: the server does not allow it, or not to this
+    PERMISSION_DENIED   ADMIN_REFUSED: the server does not allow it, or not to this
     caller (no).
-    UNAVAILABLE        SHUTTING_DOWN, or no connection (yes, see above).
+    RESOURCE_EXHAUSTED  QUEUE_FULL: too many changes wait for one another (yes, after
+    RetryInfo's delay; nothing was done).
+    UNAVAILABLE         SHUTTING_DOWN, or no connection (yes, see above).
     """
 
     def LoadModel(self, request, context):
@@ -727,9 +731,11 @@ class ModelAdminService:
     effects; a caller that got no answer SHOULD look at ListModels before a retry.
 
     Status codes of every method, beside its own:
-    PERMISSION_DENIED  ADMIN_REFUSED: the server does not allow it, or not to this
+    PERMISSION_DENIED   ADMIN_REFUSED: the server does not allow it, or not to this
     caller (no).
-    UNAVAILABLE        SHUTTING_DOWN, or no connection (yes, see above).
+    RESOURCE_EXHAUSTED  QUEUE_FULL: too many changes wait for one another (yes, after
+    RetryInfo's delay; nothing was done).
+    UNAVAILABLE         SHUTTING_DOWN, or no connection (yes, see above).
     """
 
     @staticmethod

@@ -495,9 +495,11 @@ class ModelAdminServiceStub:
     effects; a caller that got no answer SHOULD look at ListModels before a retry.
 
     Status codes of every method, beside its own:
-      PERMISSION_DENIED  ADMIN_REFUSED: the server does not allow it, or not to this
-                         caller (no).
-      UNAVAILABLE        SHUTTING_DOWN, or no connection (yes, see above).
+      PERMISSION_DENIED   ADMIN_REFUSED: the server does not allow it, or not to this
+                          caller (no).
+      RESOURCE_EXHAUSTED  QUEUE_FULL: too many changes wait for one another (yes, after
+                          RetryInfo's delay; nothing was done).
+      UNAVAILABLE         SHUTTING_DOWN, or no connection (yes, see above).
     """
 
     @_typing.overload
@@ -562,9 +564,11 @@ class ModelAdminServiceAsyncStub(ModelAdminServiceStub):
     effects; a caller that got no answer SHOULD look at ListModels before a retry.
 
     Status codes of every method, beside its own:
-      PERMISSION_DENIED  ADMIN_REFUSED: the server does not allow it, or not to this
-                         caller (no).
-      UNAVAILABLE        SHUTTING_DOWN, or no connection (yes, see above).
+      PERMISSION_DENIED   ADMIN_REFUSED: the server does not allow it, or not to this
+                          caller (no).
+      RESOURCE_EXHAUSTED  QUEUE_FULL: too many changes wait for one another (yes, after
+                          RetryInfo's delay; nothing was done).
+      UNAVAILABLE         SHUTTING_DOWN, or no connection (yes, see above).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -625,9 +629,11 @@ class ModelAdminServiceServicer(metaclass=_abc_1.ABCMeta):
     effects; a caller that got no answer SHOULD look at ListModels before a retry.
 
     Status codes of every method, beside its own:
-      PERMISSION_DENIED  ADMIN_REFUSED: the server does not allow it, or not to this
-                         caller (no).
-      UNAVAILABLE        SHUTTING_DOWN, or no connection (yes, see above).
+      PERMISSION_DENIED   ADMIN_REFUSED: the server does not allow it, or not to this
+                          caller (no).
+      RESOURCE_EXHAUSTED  QUEUE_FULL: too many changes wait for one another (yes, after
+                          RetryInfo's delay; nothing was done).
+      UNAVAILABLE         SHUTTING_DOWN, or no connection (yes, see above).
     """
 
     @_abc_1.abstractmethod

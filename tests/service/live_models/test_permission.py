@@ -3,13 +3,13 @@
 import pytest
 
 from kompakt_client import AuthenticationError, Client
-from kompakt_service.models_servicer import _is_local
+from kompakt_service.admin import is_local
 
 
 @pytest.mark.parametrize(("admin", "peer_is_local"), [("off", True), ("local", False)])
 def test_changes_are_refused_unless_allowed(serve, directory, monkeypatch, admin, peer_is_local):
     server = serve(directory, admin=admin)
-    monkeypatch.setattr("kompakt_service.models_servicer._is_local", lambda _: peer_is_local)
+    monkeypatch.setattr("kompakt_service.admin.is_local", lambda _: peer_is_local)
     with Client(f"127.0.0.1:{server.port}") as client:
         for change in (
             lambda: client.load_model("next/a1.safetensors"),
@@ -46,4 +46,4 @@ def test_nobody_may_change_models_unless_it_is_said(serve, directory):
     ],
 )
 def test_who_is_local(peer, local):
-    assert _is_local(peer) is local
+    assert is_local(peer) is local
