@@ -31,15 +31,10 @@ class FairQueue(Generic[_Waiting]):
     def __init__(self) -> None:
         # In the order of their next turn; each caller's keys likewise. No deque is ever empty.
         self._callers: dict[str, dict[Hashable, deque[_Waiting]]] = {}
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
 
     def put(self, item: _Waiting) -> None:
         """Queue an item behind the others of its caller and key."""
         self._callers.setdefault(item.caller, {}).setdefault(item.key, deque()).append(item)
-        self._count += 1
 
     def pop(self, may_have: Callable[[str], bool] | None = None) -> _Waiting | None:
         """Take the next caller's next item; None if there is none.
@@ -63,7 +58,6 @@ class FairQueue(Generic[_Waiting]):
         keys = self._callers.pop(caller)
         items = keys.pop(key)
         item = items.popleft()
-        self._count -= 1
         if items:
             keys[key] = items
         if keys:

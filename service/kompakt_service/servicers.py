@@ -1,6 +1,6 @@
 """The contract's services: requests in, work handed on, responses out.
 
-Errors are raised here and below, and mapped to statuses in one place, ``interceptors``.
+Errors are raised here and below; ``observing`` gives them statuses, by the table of ``errors``.
 """
 
 import functools

@@ -78,10 +78,6 @@ class ModelStore:
         """The current versions of this moment, by name."""
         return iter(self._models)
 
-    def get(self, reference: str) -> LoadedModel:
-        """The model that NAME, NAME@VERSION or '' means at this moment; see ``Models.get``."""
-        return self._models.get(reference)
-
     def add(self, path: str, call: Call, *, promote: bool = False) -> tuple[LoadedModel, Models]:
         """Load a checkpoint of the directory, test it, and let it take traffic in all processes.
 

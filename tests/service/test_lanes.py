@@ -61,10 +61,14 @@ class Held:
         assert stub.entered.wait(10)
 
     def bring(self, job: Job) -> None:
-        waiting = len(self._lanes._queue)
+        inside = self._num_inside()
         self._start(job)
-        while len(self._lanes._queue) == waiting:
+        while self._num_inside() == inside:
             time.sleep(0.001)
+
+    def _num_inside(self) -> int:
+        with self._lanes._lock:
+            return self._lanes._inside
 
     def _start(self, job: Job) -> None:
         def run() -> None:
@@ -213,7 +217,8 @@ def test_no_job_is_lost_doubled_or_left_among_hundreds_of_threads(num_lanes):
     assert Counter(i for batch in stub.batches for i in batch) == Counter(range(4000))
     assert max(map(len, stub.batches)) > 1
     assert lanes._free == num_lanes
-    assert len(lanes._queue) == 0
+    assert lanes._inside == 0
+    assert lanes._queue.pop() is None
 
 
 def test_no_more_lanes_are_at_work_than_there_are():

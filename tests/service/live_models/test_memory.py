@@ -60,8 +60,8 @@ def test_no_part_of_a_codec_holds_another_forever(make):
 def test_an_unloaded_model_is_forgotten(server, client, digits):
     first = client.model()
     client.decompress(client.compress(digits[0]))
-    codec = weakref.ref(server.store.get("").codec)
-    network = weakref.ref(server.store.get("").codec._model)
+    codec = weakref.ref(server.store.snapshot().get("").codec)
+    network = weakref.ref(server.store.snapshot().get("").codec._model)
     client.load_model("next/a1.safetensors", promote=True)
     assert codec() is not None
 
