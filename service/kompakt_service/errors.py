@@ -12,6 +12,8 @@ from kompakt_codec.quality import QualityUnreachableError
 
 DOMAIN = "kompakt.v1"
 DETAILS_KEY = "grpc-status-details-bin"
+_MAX_MESSAGE = 1000
+"""Characters. It travels three times in trailing metadata, of which gRPC takes 8 KiB."""
 
 STATUS_CODES: Mapping[str, grpc.StatusCode] = {
     "NO_IMAGES": grpc.StatusCode.INVALID_ARGUMENT,
@@ -90,12 +92,18 @@ def to_status(error: CodecError | ServiceError) -> status_pb2.Status:
     )
     status = status_pb2.Status(
         code=STATUS_CODES[error.reason].value[0],
-        message=str(error),
+        message=_message(error),
         details=[_pack(info)],
     )
     if isinstance(error, ServiceError):
         _add_hints(status, error)
     return status
+
+
+def _message(error: CodecError | ServiceError) -> str:
+    """What an error says, as far as gRPC takes it: it may tell what the caller has sent."""
+    text = str(error)
+    return text if len(text) <= _MAX_MESSAGE else f"{text[: _MAX_MESSAGE - 1]}…"
 
 
 def _metadata(error: CodecError | ServiceError) -> dict[str, str]:
@@ -108,7 +116,7 @@ def _metadata(error: CodecError | ServiceError) -> dict[str, str]:
 def _add_hints(status: status_pb2.Status, error: ServiceError) -> None:
     if error.field:
         violation = error_details_pb2.BadRequest.FieldViolation(
-            field=error.field, description=str(error)
+            field=error.field, description=status.message
         )
         status.details.append(_pack(error_details_pb2.BadRequest(field_violations=[violation])))
     if error.retry_after_seconds is not None:

@@ -11,6 +11,7 @@ import grpc
 
 from kompakt_service.metrics import Metrics
 from kompakt_service.observing import Observer, careful_parser
+from kompakt_service.patience import Patience
 from kompakt_service.pool import CallPool
 
 _POOL_ATTRIBUTE = "experimental_thread_pool"
@@ -32,6 +33,7 @@ class CallInterceptor(grpc.ServerInterceptor):
         self._unary = unary
         self._streams = streams
         self._admin = admin
+        self._patience = {pool: Patience(pool.is_crowded) for pool in (unary, streams, admin)}
         self._reflection = futures.ThreadPoolExecutor(2, thread_name_prefix="reflection")
         # Handlers do not change, so that what is around them is made once.
         self._handlers: dict[str, Handler] = {}
@@ -74,18 +76,18 @@ class CallInterceptor(grpc.ServerInterceptor):
         A unary one is told to grpcio as a method of a stream of messages, which is the same on the
         wire, so that a call can be refused before its message is read.
         """
+        is_admin = method.startswith("/kompakt.v1.ModelAdminService/")
         if handler.stream_stream is not None:
-            observer = Observer(self._metrics, "bidi_stream", method, handler.stream_stream)
-            behaviour, pool = observer.stream, self._streams
+            pool, kind, inner = self._streams, "bidi_stream", handler.stream_stream
             make = grpc.stream_stream_rpc_method_handler
         else:
             assert handler.unary_unary is not None
-            observer = Observer(self._metrics, "unary", method, handler.unary_unary)
-            is_admin = method.startswith("/kompakt.v1.ModelAdminService/")
-            behaviour, pool = observer.unary, self._admin if is_admin else self._unary
+            pool, kind = self._admin if is_admin else self._unary, "unary"
+            inner = handler.unary_unary
             make = grpc.stream_unary_rpc_method_handler
+        observer = Observer(self._metrics, kind, method, inner, self._patience[pool])
         return make(
-            _on_pool(behaviour, pool),
+            _on_pool(observer.unary if kind == "unary" else observer.stream, pool),
             request_deserializer=careful_parser(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )

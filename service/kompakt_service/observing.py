@@ -16,7 +16,7 @@ from kompakt_codec.errors import CodecError
 from kompakt_service.call import CLOCK_TOLERANCE_SECONDS
 from kompakt_service.errors import DETAILS_KEY, STATUS_CODES, CallError, ServiceError, to_status
 from kompakt_service.metrics import Metrics, RpcSeries
-from kompakt_service.patience import PATIENCE
+from kompakt_service.patience import Patience
 from kompakt_service.pool import CURRENT
 
 _LOGGER = logging.getLogger(__name__)
@@ -29,10 +29,16 @@ class Observer:
     """Stands around the behaviour of one method."""
 
     def __init__(
-        self, metrics: Metrics, grpc_type: str, method: str, behaviour: Callable[..., Any]
+        self,
+        metrics: Metrics,
+        grpc_type: str,
+        method: str,
+        behaviour: Callable[..., Any],
+        patience: Patience,
     ) -> None:
         service, _, name = method.removeprefix("/").rpartition("/")
         self._behaviour = behaviour
+        self._patience = patience
         self._is_stream = grpc_type != "unary"
         self._labels = (grpc_type, service, name)
         self._metrics = metrics
@@ -56,7 +62,7 @@ class Observer:
         return response
 
     def _request(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
-        with PATIENCE.waiting(context):
+        with self._patience.waiting(context):
             request = _the_message(requests, context)
         self._series.received(1)
         return request

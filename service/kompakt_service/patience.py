@@ -3,7 +3,7 @@
 import itertools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import grpc
@@ -12,9 +12,13 @@ MESSAGE_SECONDS = 30.0
 
 
 class Patience:
-    """Cancels calls that keep a thread waiting for their message: callers that never send it."""
+    """Cancels calls that keep a thread waiting for their message, while others wait for a thread.
 
-    def __init__(self, seconds: float = MESSAGE_SECONDS) -> None:
+    Callers that never send it, or slowly, thus take nothing from others.
+    """
+
+    def __init__(self, is_crowded: Callable[[], bool], *, seconds: float = MESSAGE_SECONDS) -> None:
+        self._is_crowded = is_crowded
         self._seconds = seconds
         self._numbers = itertools.count()
         self._waiting: dict[int, tuple[float, grpc.ServicerContext]] = {}
@@ -42,11 +46,10 @@ class Patience:
     def _run(self) -> None:
         while True:
             time.sleep(self._seconds / 10)
+            if not self._is_crowded():
+                continue
             now = time.monotonic()
             for number, (until, context) in list(self._waiting.items()):
                 if now > until:
                     self._waiting.pop(number, None)
                     context.cancel()
-
-
-PATIENCE = Patience()

@@ -125,6 +125,10 @@ class CallPool(futures.ThreadPoolExecutor):
         """Calls accepted and not yet answered."""
         return self._pending
 
+    def is_crowded(self) -> bool:
+        """Whether calls wait for a thread."""
+        return self._pending > self._running
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Let the threads end when they are free."""
         del cancel_futures

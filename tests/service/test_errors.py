@@ -191,7 +191,7 @@ BAD_REQUESTS = {
         pb.EvaluateRequest(images=[GOOD], options=pb.EvaluateOptions(models=["nope"])),
         grpc.StatusCode.NOT_FOUND,
         "UNKNOWN_MODEL",
-        "options.model",
+        "options.models",
     ),
     "unknown profile": (
         "Compress",
@@ -302,3 +302,16 @@ def test_after_all_that_the_server_serves_and_has_not_grown(compression, stream,
 
     response = compression.Compress(pb.CompressRequest(images=[raw(digits[0])]))
     assert response.results[0].stream.data == stream
+
+
+@pytest.mark.parametrize("length", [5_000, 100_000])
+def test_an_error_about_what_is_very_long_arrives(compression, length):
+    """It repeats what was sent, and gRPC takes no more than 8 KiB of it."""
+    request = pb.CompressRequest(images=[GOOD], options=pb.CompressOptions(model="x" * length))
+    with pytest.raises(grpc.RpcError) as caught:
+        compression.Compress(request)
+    assert failure(lambda: compression.Compress(request)) == (
+        grpc.StatusCode.NOT_FOUND,
+        "UNKNOWN_MODEL",
+    )
+    assert caught.value.details().startswith("no model named 'xxx")

@@ -134,6 +134,19 @@ def test_a_call_gets_its_thread_while_another_call_ends(make_pool):
     calls.release()
 
 
+def test_a_pool_is_crowded_while_a_call_waits_for_a_thread(make_pool):
+    pool = make_pool(1)
+    calls = Calls(pool)
+    calls.submit("a")
+    calls.wait_for(1)
+    assert not pool.is_crowded()
+    calls.submit("a")
+    assert pool.is_crowded()
+    calls.release()
+    calls.wait_for(1)
+    assert not pool.is_crowded()
+
+
 def test_a_caller_alone_has_half_and_another_finds_room(make_pool):
     calls = Calls(make_pool(1, max_pending=8, share=True))
     calls.submit("bulk")
