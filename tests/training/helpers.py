@@ -2,12 +2,16 @@
 
 import gzip
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 from sklearn.datasets import load_digits
 
 from kompakt_codec.images import FileFormat, encode_image
+from kompakt_training import loop
 from kompakt_training.imageset import Images, ImageSet, Labels
 from kompakt_training.settings import Settings
 
@@ -102,3 +106,17 @@ def write_pngs(folder: Path, images: Images) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for index, image in enumerate(images):
         (folder / f"{index:04}.png").write_bytes(encode_image(image, FileFormat.PNG))
+
+
+@contextmanager
+def interrupted_after_an_epoch() -> Iterator[None]:
+    """Ctrl-C as soon as a training has saved its state."""
+    save_state = loop.save_state
+
+    def interrupt(*args):
+        save_state(*args)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(loop, "save_state", interrupt)
+        yield

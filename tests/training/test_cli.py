@@ -10,11 +10,16 @@ from sklearn.datasets import load_sample_images
 from kompakt_codec.checkpoint import Checkpoint
 from kompakt_codec.codec import Codec
 from kompakt_codec.models import ImageSpec
-from kompakt_training import loop
 from kompakt_training.commands.train import main
 from kompakt_training.settings import ExportSettings, Settings, command_line
 from kompakt_training.train import default_model
-from tests.training.helpers import TINY, digits, write_pngs, write_published
+from tests.training.helpers import (
+    TINY,
+    digits,
+    interrupted_after_an_epoch,
+    write_pngs,
+    write_published,
+)
 
 TINY_FLAGS = {
     model: [word for key, value in config.items() for word in (f"--{key}", str(value))]
@@ -170,25 +175,18 @@ def test_photographs_of_several_sizes_are_cut_and_the_command_says_how(tmp_path,
     assert "holds a run with other images" in capsys.readouterr().err
 
 
-def test_an_interrupted_run_says_how_to_go_on_and_does(tmp_path, capsys, folder, monkeypatch):
+def test_an_interrupted_run_says_how_to_go_on_and_does(tmp_path, capsys, folder):
     whole = tmp_path / "whole/my-digits-ae.safetensors"
     train(folder, "--out", "whole")
     capsys.readouterr()
-    save_state = loop.save_state
-
-    def interrupt(path, state):
-        save_state(path, state)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(loop, "save_state", interrupt)
-    assert train(folder, "--out", "run") == 130
+    with interrupted_after_an_epoch():
+        assert train(folder, "--out", "run") == 130
     assert capsys.readouterr().err == (
         "kompakt train: interrupted: give the same command again to go on after the last whole "
         "epoch\n"
     )
-    monkeypatch.undo()
 
-    assert train(folder, "--out", tmp_path.joinpath("run").as_posix()) == 0
+    assert train(folder, "--out", "run") == 0
     assert "going on after epoch 1 of 2" in capsys.readouterr().out
     assert (tmp_path / "run/my-digits-ae.safetensors").read_bytes() == whole.read_bytes()
 

@@ -4,14 +4,20 @@ import pytest
 import torch
 
 from kompakt_codec.checkpoint import Checkpoint
-from kompakt_training import loop
 from kompakt_training.commands.train import main
 from kompakt_training.errors import TrainingError
 from kompakt_training.loop import fit, open_trainer
 from kompakt_training.settings import Settings
 from kompakt_training.state import load_state, weights_hash
 from kompakt_training.trainer import Trainer
-from tests.training.helpers import FAST, TINY, digit_set, digits, write_pngs
+from tests.training.helpers import (
+    FAST,
+    TINY,
+    digit_set,
+    digits,
+    interrupted_after_an_epoch,
+    write_pngs,
+)
 
 CPU = torch.device("cpu")
 
@@ -107,14 +113,7 @@ def test_a_run_that_started_from_another_is_recorded_and_resumes(tmp_path, capsy
     monkeypatch.setattr("kompakt_training.run.write_html_report", lambda *_, **__: None)
     assert run("--out", "first") == 0
     assert run("--out", "whole", "--init", "first/") == 0
-    save_state = loop.save_state
-
-    def interrupt(path, state):
-        save_state(path, state)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(loop, "save_state", interrupt)
+    with interrupted_after_an_epoch():
         assert run("--out", "second", "--init", "first") == 130
     capsys.readouterr()
     assert run("--out", "second") == 1

@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
-from kompakt_training import loop
 from kompakt_training.bench_data import load_bench_images
 from kompakt_training.commands.train import main
 from kompakt_training.data import load_dataset
 from kompakt_training.errors import TrainingError
-from tests.training.helpers import TINY, digits, write_pngs
+from tests.training.helpers import TINY, digits, interrupted_after_an_epoch, write_pngs
 
 PICTURES = ("loss_curves.png", "reconstructions.png")
 
@@ -117,16 +116,9 @@ def test_a_run_in_its_own_images_is_found_finished(tiles, capsys, out):
     assert "is finished" in capsys.readouterr().out
 
 
-def test_a_runs_own_folder_is_left_out_from_the_start(tiles, capsys, monkeypatch):
+def test_a_runs_own_folder_is_left_out_from_the_start(tiles, capsys):
     write_pngs(tiles / "mine", digits(20))
-    save_state = loop.save_state
-
-    def interrupt(path, state):
-        save_state(path, state)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(loop, "save_state", interrupt)
+    with interrupted_after_an_epoch():
         assert train("--out", "mine") == 130
     assert train("--out", "mine") == 0
 

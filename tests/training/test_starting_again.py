@@ -2,10 +2,9 @@
 
 import pytest
 
-from kompakt_training import loop
 from kompakt_training.commands.train import main
 from tests.support import make_checkpoint
-from tests.training.helpers import TINY, digits, write_pngs
+from tests.training.helpers import TINY, digits, interrupted_after_an_epoch, write_pngs
 
 CHECKPOINT = "my-digits-ae.safetensors"
 
@@ -70,17 +69,10 @@ def test_a_refused_command_leaves_no_folder(tmp_path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
-def test_interrupted_it_goes_on_without_the_flag(tmp_path, capsys, monkeypatch):
+def test_interrupted_it_goes_on_without_the_flag(tmp_path, capsys):
     assert train("--out", "run") == 0
     whole = (tmp_path / "run" / CHECKPOINT).read_bytes()
-    save_state = loop.save_state
-
-    def interrupt(path, state):
-        save_state(path, state)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(loop, "save_state", interrupt)
+    with interrupted_after_an_epoch():
         assert train("--out", "run", "--no-resume") == 130
     out, err = capsys.readouterr()
     assert "epoch 2/2" in out
