@@ -78,6 +78,11 @@ class Header(_Part):
     """Of every level, the coarsest first, if there are several."""
 
     @property
+    def rate_levels(self) -> int:
+        """How many levels are rates: labels are none, they are for the caller to give."""
+        return 1 if self.labels else self.levels
+
+    @property
     def spec(self) -> ImageSpec:
         """The images that the model is for."""
         return ImageSpec(height=self.height, width=self.width, channels=self.channels)

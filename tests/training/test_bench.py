@@ -16,7 +16,12 @@ from kompakt_training import bench, bench_measure, published
 from kompakt_training.bench_data import BenchImages, load_bench_images
 from kompakt_training.commands.bench import main
 from kompakt_training.errors import TrainingError
-from tests.support import make_checkpoint, make_level_checkpoint, real_digits
+from tests.support import (
+    make_checkpoint,
+    make_label_checkpoint,
+    make_level_checkpoint,
+    real_digits,
+)
 from tests.training.helpers import digits, write_pngs, write_published
 
 NUM_IMAGES = 5
@@ -49,6 +54,16 @@ def run(*flags, data="images", models="models", out="out.json"):
 def read_points(path):
     points = json.loads(path.read_text())["points"]
     return {(point["codec"], point["setting"]): point for point in points}
+
+
+def test_labels_are_no_rates(tmp_path, capsys):
+    make_label_checkpoint().save(tmp_path / "models/labels.safetensors")
+
+    assert run("--no-timings", "--baselines", "zip") == 0
+
+    points = read_points(tmp_path / "out.json")
+    assert [setting for codec, setting in points if codec == "tiny-labels"] == ["level=0"]
+    assert "  tiny-labels, 1 rate level\n" in capsys.readouterr().out
 
 
 def test_a_second_run_writes_the_same_bytes(tmp_path, capsys):

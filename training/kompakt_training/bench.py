@@ -103,7 +103,7 @@ def _measure_models(
 ) -> list[BenchPoint]:
     points = []
     for model in models:
-        say(console, f"  {model.name}, {_counted(model.codec.levels, 'rate level')}")
+        say(console, f"  {model.name}, {_counted(model.codec.header.rate_levels, 'rate level')}")
         points += [measure(coder, images) for coder in model_coders(model.codec, profile)]
     return points
 

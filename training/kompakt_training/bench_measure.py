@@ -59,8 +59,8 @@ class Coder:
 
 
 def model_coders(codec: Codec, profile: Profile) -> Iterator[Coder]:
-    """A model at each of its rate levels, the coarsest first; a batch goes in step."""
-    for level in range(codec.levels):
+    """A model at each of its rate levels, the coarsest first; a conditional one without a label."""
+    for level in range(codec.header.rate_levels):
         yield model_coder(codec, profile, level)
 
 

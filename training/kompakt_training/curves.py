@@ -142,7 +142,7 @@ def model_curve(codec: Codec, images: Images) -> list[Point]:
     label.
     """
     points = []
-    for level in range(1 if codec.header.labels else codec.levels):
+    for level in range(codec.header.rate_levels):
         result = evaluate_codec(codec, images, profile=Profile.EMBEDDED, level=level).result
         point = Point(
             codec=codec.header.name,

@@ -83,7 +83,7 @@ class ModelTrials:
     def _search(self) -> None:
         finest = self._demand.max_bytes is not None
         codec = self._engine.codec
-        count = 1 if codec.header.labels else codec.levels  # a label is for the caller to give
+        count = codec.header.rate_levels
         guide = self._expected() if count == codec.levels else None
         small = [math.prod(size) < _PHOTO for size in self._sizes]
         search = LevelSearch(len(small), count, finest=finest, thorough=small, guide=guide)
