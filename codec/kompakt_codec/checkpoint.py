@@ -126,11 +126,13 @@ class Checkpoint:
     @classmethod
     def _assemble(cls, header: Header, tensors: dict[str, torch.Tensor]) -> Self:
         model = _build(header, tensors)
+        if header.latent_shape != model.latent_shape:
+            raise CheckpointError("the header has another latent_shape than the model")
         entropy = _read_entropy(header, model, tensors)
         if model.latent_shape[0] != entropy.channels:
             raise CheckpointError(f"the entropy path is for {entropy.channels} channels of latents")
-        if header.latent_shape != model.latent_shape or len(header.curve) not in (0, header.levels):
-            raise CheckpointError("the header has another latent_shape or curve than the model")
+        if len(header.curve) not in (0, header.levels):
+            raise CheckpointError("the header has another curve than the model")
         if len(header.labels) != (header.levels - 1 if model.has_labels else 0):
             raise CheckpointError("a conditional model needs a label for every level above 0")
         if len(set(header.labels)) < len(header.labels) or "" in header.labels:

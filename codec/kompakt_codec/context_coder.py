@@ -43,6 +43,8 @@ MAX_INDEX = 127
 _LAYERS = 3
 MAX_LATENTS = 1024
 MAX_COMPONENTS = 8
+MAX_UNITS = 64
+"""Hidden ones, for each latent and layer."""
 """With more, a sum of masses could leave 64 bits."""
 _DEPENDENT = "dependent"
 _KINDS = {
@@ -249,6 +251,10 @@ class ContextEntropy:
             raise CheckpointError("the context model's sizes are out of range")
         if hidden % latents or outputs % (3 * latents):
             raise CheckpointError("the context model's layers do not divide into its latents")
+        if hidden > MAX_UNITS * latents or outputs > 3 * MAX_COMPONENTS * latents:
+            raise CheckpointError(
+                f"a latent has at most {MAX_UNITS} hidden units and {MAX_COMPONENTS} components"
+            )
         lengths = _mask_lengths(latents, hidden // latents, outputs // latents)
         for index, length in enumerate(lengths):  # before memory for the masks
             if arrays[f"weight{index}"].shape != (length,):

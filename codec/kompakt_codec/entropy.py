@@ -96,7 +96,7 @@ class EntropyTables:
     @property
     def num_symbols(self) -> int:
         """Symbols in one image: C * h * w."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     @cached_property
     def fingerprint(self) -> bytes:
@@ -159,10 +159,10 @@ def _too_long(payload: bytes, limit: int) -> InvalidStreamError:
 def tensor_array(
     tensors: Mapping[str, torch.Tensor], key: str, kind: torch.dtype
 ) -> npt.NDArray[Any]:
-    """A checkpoint's tensor as an array. Raises CheckpointError if it is missing or another."""
+    """A checkpoint's tensor, of an axis at least. Raises CheckpointError if it lacks or differs."""
     tensor = tensors.get(key)
-    if tensor is None or tensor.dtype != kind:
-        raise CheckpointError(f"entropy.{key} must be a tensor of {kind}")
+    if tensor is None or tensor.dtype != kind or not tensor.ndim:
+        raise CheckpointError(f"entropy.{key} must be a tensor of {kind}, of an axis at least")
     return tensor.numpy()
 
 

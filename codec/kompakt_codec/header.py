@@ -21,7 +21,7 @@ _MAX_COUNT = 2**53
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Training(_Part):
@@ -100,5 +100,5 @@ def parse_header(metadata: Mapping[str, str]) -> Header:
                 f"schema version {version}; this software reads version {SCHEMA_VERSION}"
             )
         return Header.model_validate_json(text)
-    except (ValidationError, ValueError, AttributeError) as exc:
+    except (ValidationError, ValueError, AttributeError, RecursionError) as exc:
         raise CheckpointError(f"malformed header: {exc}") from exc

@@ -158,6 +158,8 @@ class TableEntropy:
             raise CheckpointError(f"{len(lengths)} tables do not divide into {levels} levels")
         if len(minimums) != len(lengths):
             raise CheckpointError("every table needs its minimum")
+        if len(lengths) != levels * shape[0]:  # before each gets an object of its own
+            raise CheckpointError(f"{shape[0]} channels need as many minimums and tables")
         split = np.split(flat.astype(np.uint32), np.cumsum(lengths, dtype=np.int64)[:-1])
         channels = len(split) // levels
         return cls(

@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,9 @@ def int32(*values: int) -> torch.Tensor:
         ({"default_level": 1}, "rate levels"),
         ({"entropy": "context"}, "needs an entropy path of tables"),
         ({"labels": ["a"]}, "needs a label for every level"),
+        ({"latent_shape": [12, 10**30, 1]}, "another latent_shape"),
+        ({"latent_shape": [2**64, 1, 1]}, "another latent_shape"),
+        ({"latent_shape": [12, 2**32, 2**32]}, "another latent_shape"),
     ],
 )
 def test_a_wrong_header_is_refused(path, header, message):
@@ -86,6 +90,7 @@ def test_a_wrong_header_is_refused(path, header, message):
     [
         ({"entropy.lengths": None}, "entropy.lengths"),
         ({"entropy.lengths": torch.ones(12)}, "int32"),
+        ({"entropy.lengths": torch.tensor(60, dtype=torch.int32)}, "of an axis"),
         ({"entropy.lengths": int32(*[5] * 11, 4)}, "do not divide"),
         ({"entropy.lengths": int32(*[5] * 11, -5)}, "do not divide"),
         ({"entropy.minimums": int32(0)}, "needs its minimum"),
@@ -103,6 +108,44 @@ def test_a_wrong_header_is_refused(path, header, message):
 def test_wrong_tensors_are_refused(path, tensors, message):
     with pytest.raises(CheckpointError, match=message):
         Checkpoint.load(edit(path, tensors=tensors))
+
+
+def test_a_header_nested_too_deep_is_refused(path):
+    with safe_open(path, "pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    save_file(tensors, path, {"kompakt": "[" * 200_000})
+    with pytest.raises(CheckpointError, match="malformed header"):
+        Checkpoint.load(path)
+
+
+@pytest.mark.parametrize("number", [math.inf, math.nan])
+def test_a_headers_numbers_are_finite(path, number):
+    measured = {
+        "dataset": "d",
+        "num_images": 1,
+        "bytes_per_image": number,
+        "bits_per_pixel": 1.0,
+        "mse": 0.1,
+    }
+    with pytest.raises(CheckpointError, match="finite"):
+        Checkpoint.load(edit(path, header={"measured": measured}))
+
+
+def test_more_tables_than_channels_are_refused_before_each_is_looked_at(path, monkeypatch):
+    monkeypatch.setattr(np, "split", None)
+    many = {f"entropy.{key}": int32(*[1] * 24) for key in ("minimums", "lengths", "frequencies")}
+    with pytest.raises(CheckpointError, match="12 channels need as many minimums and tables"):
+        Checkpoint.load(edit(path, tensors=many))
+
+
+@pytest.mark.parametrize("key", ["shift0", "max_symbols", "exp"])
+def test_numbers_in_place_of_a_context_models_arrays_are_refused(tmp_path, key):
+    make_level_checkpoint().save(tmp_path / "levels.safetensors")
+    with safe_open(tmp_path / "levels.safetensors", "pt") as file:
+        number = file.get_tensor(f"entropy.{key}").flatten()[0]
+    changed = edit(tmp_path / "levels.safetensors", tensors={f"entropy.{key}": number})
+    with pytest.raises(CheckpointError, match="of an axis"):
+        Checkpoint.load(changed)
 
 
 def test_a_step_must_be_positive(tmp_path):

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
+from kompakt_codec import context_coder
 from kompakt_codec.context_coder import ContextEntropy
 from kompakt_codec.errors import CheckpointError, CorruptStreamError, InvalidStreamError
 from kompakt_codec.integer import LOG_SCALE_LIMIT, Lookup
@@ -290,6 +291,23 @@ def test_lookup_tables_are_what_their_names_say():
     assert lookup.exp[1024] == 1 << 16
     assert lookup.sigmoid[2048] == 1 << 19
     assert Fraction(int(lookup.exp[1024 + 256]), 1 << 16) == pytest.approx(np.exp(-1), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "weights"),
+    [((1, 65, 3), (0, 65 * 65, 3 * 65)), ((1, 1, 27), (0, 1, 27))],
+    ids=["units", "components"],
+)
+def test_a_checkpoint_of_too_many_units_is_refused_before_memory_is_taken(
+    monkeypatch, sizes, weights
+):
+    tensors = random_entropy(2).tensors()
+    monkeypatch.setattr(context_coder, "_masks", None)
+    tensors["sizes"] = torch.tensor(sizes, dtype=torch.int32)
+    for index, count in enumerate(weights):
+        tensors[f"weight{index}"] = torch.zeros(count, dtype=torch.int16)
+    with pytest.raises(CheckpointError, match="at most 64 hidden units and 8 components"):
+        ContextEntropy.from_tensors(tensors)
 
 
 def test_a_path_of_too_many_components_is_refused():
