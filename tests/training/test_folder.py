@@ -148,6 +148,51 @@ def test_images_smaller_than_the_crop_are_counted(tmp_path):
         load_dataset(f"folder:{tmp_path}", crop=16)
 
 
+def write_of_sizes(folder, sides):
+    """Square images of one value each, their index."""
+    for index, side in enumerate(sides):
+        write_pngs(folder / f"{index:03}", np.full((1, side, side, 1), index, np.uint8))
+
+
+def values_of(images):
+    return [set(part.ravel().tolist()) for part in parts_of(images)]
+
+
+def test_no_crop_moves_an_image_to_another_part(tmp_path):
+    small = set(range(0, 60, 7))
+    write_of_sizes(tmp_path, [12 if index in small else 20 for index in range(60)])
+
+    every = values_of(load_dataset(f"folder:{tmp_path}", crop=8))
+    large = values_of(load_dataset(f"folder:{tmp_path}", crop=16))
+
+    assert set.union(*every) == set(range(60))
+    assert large == [values - small for values in every]
+
+
+def test_a_set_that_keeps_all_images_never_changes(tmp_path, monkeypatch):
+    monkeypatch.setattr("kompakt_training.folder.MAX_TRAIN_TILES", 100)
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 24, 32, 3), np.uint8)
+    write_pngs(tmp_path / "a", pixels[:30])
+    write_pngs(tmp_path / "b", pixels[30:, :20])
+
+    images = load_dataset(f"folder:{tmp_path}", crop=8)
+
+    assert images.sha256 == "02bdca1b59440529e91e0eb4ba916c284d838f20fa7b29a3ee6c3c27d49e3c7d"
+
+
+@pytest.mark.parametrize(("part", "name"), [(1, "validation"), (2, "test")])
+def test_a_part_of_nothing_but_small_images_is_refused(tmp_path, part, name):
+    write_of_sizes(tmp_path, [16] * 30)
+    lost = values_of(load_dataset(f"folder:{tmp_path}", crop=8))[part]
+    write_of_sizes(tmp_path, [15 if index in lost else 16 for index in range(30)])
+
+    with pytest.raises(
+        TrainingError,
+        match=rf"holds 28 images \(2 smaller than 16x16\): none is left in the {name} part",
+    ):
+        load_dataset(f"folder:{tmp_path}", crop=16)
+
+
 def test_too_few_images_say_what_was_skipped(tmp_path):
     write_pngs(tmp_path, digits(19))
     (tmp_path / "notes.txt").write_text("no image")
@@ -194,6 +239,22 @@ def test_subfolders_are_classes(tmp_path, crop):
         parts_of(images), (labels.train, labels.val, labels.test), strict=True
     ):
         assert np.array_equal(part[:, 0, 0, 0], values[numbers])
+
+
+def test_labels_are_those_of_the_images_that_are_left(tmp_path):
+    for value, name, sides in ((10, "low", (9, 7)), (90, "no", (7,)), (200, "top", (7, 8))):
+        for side in sides:
+            write_pngs(tmp_path / name / str(side), np.full((30, side, side, 1), value, np.uint8))
+
+    images = load_dataset(f"folder:{tmp_path}", crop=8)
+
+    labels = images.labels
+    assert labels.names == ("low", "top")
+    assert images.num_small == 90
+    for part, numbers in zip(
+        parts_of(images), (labels.train, labels.val, labels.test), strict=True
+    ):
+        assert np.array_equal(part[:, 0, 0, 0], np.array([10, 200])[numbers])
 
 
 def test_images_outside_of_the_subfolders_leave_no_classes(tmp_path):

@@ -78,7 +78,8 @@ def load_folder(
     With ``crop``, the side of the tiles, images of one size are cut too; without it the tiles are
     as ``default_side`` says. Images smaller than a tile are skipped and counted, and so are files
     that are not images. Grey becomes RGB where any image is RGB. The split, 90/5/5, is by image,
-    never by tile, and depends only on the names of the files, never on a run's seed. Of images that
+    never by tile, and depends only on the names of the images' files, never on a run's seed or the
+    tiles: those skipped as too small are split too, and leave their part smaller. Of images that
     hold more tiles than ``memory_gib`` (at least 0.1), as many as fit are taken, drawn from all of
     them. Folders of runs, and ``own``, are left out as ``files_below`` says.
     Raises TrainingError; ValueError for images of a size that no model accepts.
@@ -88,15 +89,17 @@ def load_folder(
     survey = _survey(path, own)
     side = crop or _side_needed(survey.sources)
     tile = (side, side) if side else survey.sources[0].size
-    sources = [s for s in survey.sources if s.size[0] >= tile[0] and s.size[1] >= tile[1]]
+    is_large = np.array([num_held(source.size, tile) > 0 for source in survey.sources], np.bool_)
+    sources = [s for s, large in zip(survey.sources, is_large, strict=True) if large]
     num_small = len(survey.sources) - len(sources)
-    if len(sources) < MIN_FOLDER_IMAGES:
+    parts = _split(is_large)
+    if lack := _lack(len(sources), parts):
         small = f"{num_small} smaller than {tile[0]}x{tile[1]}" if num_small else ""
-        raise TrainingError(_too_few(path, len(sources), small, survey))
+        raise TrainingError(f"{_holding(path, len(sources), small, survey)}: {lack}")
     max_bytes = int(memory_gib * _GIB)
     if not side:
         _refuse_too_much(path, sources, max_bytes)
-    plan = _plan(sources, tile, max_bytes if side else None)
+    plan = _plan(sources, parts, tile, max_bytes if side else None)
     train, val, test = (_load(sources, part) for part in plan)
     return ImageSet(
         name=name,
@@ -144,12 +147,22 @@ def _side_needed(sources: Sequence[_Source]) -> int | None:
     return default_side(sizes)
 
 
-def _too_few(path: Path, count: int, small: str, survey: _Survey) -> str:
+def _lack(count: int, parts: Sequence[Indices]) -> str:
+    """Why so many images, in these parts, are too few; empty if they are not."""
+    if count < MIN_FOLDER_IMAGES:
+        return f"at least {MIN_FOLDER_IMAGES} are needed"
+    for name, part in zip(("training", "validation", "test"), parts, strict=True):
+        if not len(part):
+            return f"none is left in the {name} part: give a smaller --crop, or more images"
+    return ""
+
+
+def _holding(path: Path, count: int, small: str, survey: _Survey) -> str:
     others = f"{survey.num_skipped} files skipped, the first: {survey.reason}"
     parts = [small, others * bool(survey.num_skipped), runs_note(survey.num_runs)]
     notes = "; ".join(part for part in parts if part)
     counted = f"{count} images ({notes})" if notes else f"{count} images"
-    return f"{path} holds {counted}: at least {MIN_FOLDER_IMAGES} are needed"
+    return f"{path} holds {counted}"
 
 
 def _refuse_too_much(path: Path, sources: Sequence[_Source], max_bytes: int) -> None:
@@ -177,12 +190,14 @@ def _labels(sources: Sequence[_Source], plan: Sequence[_Part]) -> Labels:
     return Labels(names=tuple(names), train=train, val=val, test=test)
 
 
-def _plan(sources: Sequence[_Source], tile: Size, max_bytes: int | None) -> list[_Part]:
+def _plan(
+    sources: Sequence[_Source], parts: Sequence[Indices], tile: Size, max_bytes: int | None
+) -> list[_Part]:
     """What to take for training, validation and test; ``max_bytes`` if it is tiles, else all."""
     channels = _channels(sources)
     most = (MAX_TRAIN_TILES, MAX_HELD_OUT_TILES, MAX_HELD_OUT_TILES)
     plan = []
-    for index, (part, count) in enumerate(zip(_split(len(sources)), most, strict=True)):
+    for index, (part, count) in enumerate(zip(parts, most, strict=True)):
         sizes = [sources[i].size for i in part]
         piece, limit = tile, len(part)
         if max_bytes is not None:
@@ -219,9 +234,15 @@ def _load(sources: Sequence[_Source], part: _Part) -> Images:
     return tiles
 
 
-def _split(count: int) -> tuple[Indices, Indices, Indices]:
-    """Which of ``count`` images are for training, for validation and for the test."""
-    order = np.random.default_rng(_SPLIT_SEED).permutation(count)
-    num_held_out = max(1, round(_HELD_OUT * count))
-    test, val, train = np.split(order, [num_held_out, 2 * num_held_out])
+def _split(is_kept: npt.NDArray[np.bool_]) -> tuple[Indices, Indices, Indices]:
+    """Which images are for training, for validation and for the test, numbered among those kept.
+
+    The others are split with them, so that which are kept moves none to another part.
+    """
+    order = np.random.default_rng(_SPLIT_SEED).permutation(len(is_kept))
+    num_held_out = max(1, round(_HELD_OUT * len(is_kept)))
+    numbers = np.cumsum(is_kept) - 1
+    test, val, train = (
+        numbers[part[is_kept[part]]] for part in np.split(order, [num_held_out, 2 * num_held_out])
+    )
     return train, val, test
