@@ -36,6 +36,15 @@ def test_shares_keep_to_the_limit_and_to_what_images_hold(sizes, limit):
         assert sum(min(max(counts) + 1, most) for most in held) > limit
 
 
+@pytest.mark.parametrize("limit", [0, 1, 2])
+def test_beyond_the_limit_only_images_that_hold_a_tile_give_one(limit):
+    sizes = [(4, 9), (8, 8), (7, 7), (16, 8), (9, 9)]
+
+    counts = share(sizes, (8, 8), limit=limit)
+
+    assert counts == [0, int(limit >= 1), 0, int(limit >= 2), 0]
+
+
 def test_an_image_gives_no_more_than_its_most():
     assert share([(800, 800), (8, 16)], (8, 8), limit=60_000) == [MAX_TILES_AN_IMAGE, 2]
 

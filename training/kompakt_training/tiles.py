@@ -37,14 +37,15 @@ def share(sizes: Sequence[Size], tile: Size, *, limit: int) -> list[int]:
     """How many tiles to take of each image, at most ``limit`` in all.
 
     No image gives more than it holds or than 256. Beyond the limit, images that hold many give
-    fewer; if there are more images than tiles to take, the first ones give one each.
+    fewer; if more images hold a tile than are to be taken, the first of these give one each.
     """
     held = np.array([num_held(size, tile) for size in sizes])
     for most in range(MAX_TILES_AN_IMAGE, 0, -1):
         counts = np.minimum(held, most)
         if counts.sum() <= limit:
             return [int(count) for count in counts]
-    return [int(index < limit) for index in range(len(sizes))]
+    holds_one = held > 0
+    return [int(count) for count in holds_one & (np.cumsum(holds_one) <= limit)]
 
 
 def crops(images: torch.Tensor, tile: Size, *, mirror: bool) -> torch.Tensor:
