@@ -10,6 +10,9 @@ from kompakt_training.errors import TrainingError
 
 INTERRUPTED = 130
 
+_CPU_IS_FULL = "DefaultCPUAllocator: can't allocate memory"
+"""What PyTorch says where its error has no class of its own."""
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
@@ -49,7 +52,7 @@ def run_command(
 def _is_out_of_memory(error: Exception) -> bool:
     from torch import OutOfMemoryError  # what raised the error has imported PyTorch
 
-    return isinstance(error, (MemoryError, OutOfMemoryError))
+    return isinstance(error, (MemoryError, OutOfMemoryError)) or _CPU_IS_FULL in str(error)
 
 
 def _fail(parser: Parser, message: str, status: int) -> int:
