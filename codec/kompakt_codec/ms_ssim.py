@@ -30,6 +30,13 @@ def ms_ssim(a: Pixels, b: Pixels) -> float | None:
         raise ValueError(f"images of different shapes: {a.shape} and {b.shape}")
     if min(a.shape[:2]) < MS_SSIM_SIDE:
         return None
+    channels = range(a.shape[2])  # one at a time, which bounds the memory
+    products = torch.cat([_of_channels(a[..., [i]], b[..., [i]]) for i in channels])
+    return float(products.double().mean())
+
+
+def _of_channels(a: Pixels, b: Pixels) -> Tensor:
+    """Each channel's MS-SSIM: (C,)."""
     x, y = (torch.from_numpy(p.astype(np.float32)).permute(2, 0, 1) for p in (a, b))
     product = torch.ones(a.shape[2])
     for scale, weight in enumerate(_SCALE_WEIGHTS):
@@ -38,7 +45,7 @@ def ms_ssim(a: Pixels, b: Pixels) -> float | None:
         is_coarsest = scale == len(_SCALE_WEIGHTS) - 1
         similarity = _similarity(x, y, with_luminance=is_coarsest)
         product *= similarity.relu() ** weight
-    return float(product.double().mean())
+    return product
 
 
 def _similarity(x: Tensor, y: Tensor, *, with_luminance: bool) -> Tensor:

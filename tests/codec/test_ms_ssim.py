@@ -1,5 +1,9 @@
 """MS-SSIM: known properties, and values of another implementation."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_sample_images
@@ -57,6 +61,34 @@ def test_fine_noise_counts_for_less_than_at_a_single_scale() -> None:
 def test_different_photographs_have_little_in_common_and_a_negative_none() -> None:
     assert value(CHINA, FLOWER) < 0.3
     assert value(CHINA, 255 - CHINA) == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc tells the peak")
+def test_three_channels_take_hardly_more_memory_than_one() -> None:
+    done = subprocess.run([sys.executable, "-c", _PEAKS], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    before, grey, rgb = map(int, done.stdout.split())
+    assert rgb - grey < (grey - before) / 2
+
+
+_PEAKS = """
+import re
+import numpy as np
+from kompakt_codec.ms_ssim import ms_ssim
+
+def peak_kib():
+    with open("/proc/self/status") as file:
+        return re.search(r"VmHWM:\\s+(\\d+)", file.read())[1]
+
+image = np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), np.uint8)
+ms_ssim(image[:200, :200], image[:200, :200])
+peaks = [peak_kib()]
+for channels in (1, 3):
+    ms_ssim(image[..., :channels], image[..., :channels])
+    peaks.append(peak_kib())
+print(*peaks)
+"""
 
 
 def test_small_images_have_none_and_shapes_must_agree() -> None:
