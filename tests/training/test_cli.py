@@ -251,6 +251,9 @@ def test_other_settings_are_refused_until_told_to_start_again(capsys, folder):
         (["--model", "ae", "--dataset", "mnist", "--crop", "8"], "--crop is for folder:"),
         (["--dataset", "mnist", "--image-memory", "4"], "--image-memory is for folder:"),
         (["--dataset", "folder:x", "--image-memory", "0.01"], "must be at least 0.1 GiB"),
+        (["--dataset", "folder:x", "--image-memory", "nan"], "must be at least 0.1 GiB"),
+        (["--dataset", "folder:x", "--image-memory", "inf"], "0.1 GiB, and finite"),
+        (["--dataset", "folder:x", "--image-memory", "1e300"], "0.1 GiB, and finite"),
         (
             ["--model", "ae", "--dataset", "folder:x", "--crop", "3"],
             "argument --crop: must be 4 to 512",

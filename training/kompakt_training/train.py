@@ -1,6 +1,7 @@
 """What ``kompakt train`` does: a codec trained on a dataset, and its checkpoint."""
 
 import argparse
+import math
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -120,10 +121,15 @@ def _refuse_foreign_flags(parser: Parser, args: argparse.Namespace) -> None:
         parser.error("--licence is for folder: datasets, the published sets have theirs")
     if args.image_memory is not None and not is_folder:
         parser.error("--image-memory is for folder: datasets, the published sets are small")
-    if args.image_memory is not None and not args.image_memory >= _LEAST_MEMORY_GIB:
-        parser.error(f"--image-memory must be at least {_LEAST_MEMORY_GIB} GiB")
+    if args.image_memory is not None and not _is_amount(args.image_memory):
+        parser.error(f"--image-memory must be at least {_LEAST_MEMORY_GIB} GiB, and finite")
     if args.crop is not None and not is_folder:
         parser.error("--crop is for folder: datasets, the published sets' images stay whole")
+
+
+def _is_amount(memory_gib: float) -> bool:
+    num_bytes = memory_gib * 2**30
+    return memory_gib >= _LEAST_MEMORY_GIB and math.isfinite(num_bytes)
 
 
 def _cut_line(side: int) -> str:
