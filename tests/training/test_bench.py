@@ -167,12 +167,17 @@ def double(folder):
     shutil.copy(models / "levels.safetensors", models / "twin.safetensors")
 
 
+def rename(folder):
+    make_level_checkpoint(name="webp").save(folder / "models/mine.safetensors")
+
+
 @pytest.mark.parametrize(
     ("change", "flags", "words"),
     [
         (spoil, {}, "no model in models accepts images of 28x28x1: models/levels.safetensors: not"),
         (spoil, {}, "; small is for images of 8x8x1"),
         (double, {}, "twin.safetensors: a second model named 'tiny-levels'"),
+        (rename, {}, "mine.safetensors: a model named 'webp', as a classical codec is"),
         (None, {"models": "images"}, "no checkpoint (*.safetensors) in images"),
         (None, {"models": "nowhere"}, "--models: nowhere does not exist"),
         (None, {"models": "models/other.safetensors"}, "other.safetensors is not a directory"),
@@ -253,6 +258,16 @@ def test_images_of_several_sizes_are_cut_only_when_asked(tmp_path):
     assert whole.size == "16x16x3, 40x50x3"
     assert [image.shape for image in tiles.images] == [(16, 16, 3)] * (2 * 6 + 1)
     assert (tiles.images[-1] == 9).all()
+
+
+def test_of_more_images_than_tiles_those_too_small_give_none(tmp_path, monkeypatch):
+    monkeypatch.setattr("kompakt_training.bench_data.MAX_TILES", 2)
+    write_pngs(tmp_path / "mine/a", digits(1)[:, :4])
+    write_pngs(tmp_path / "mine/b", digits(3))
+
+    loaded = load_bench_images("mine", crop=8)
+
+    assert np.array_equal(loaded.images, digits(2))
 
 
 def test_of_many_sizes_the_ends_are_named():

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from kompakt_codec.baselines import BASELINES
 from kompakt_codec.checkpoint import SUFFIX
 from kompakt_codec.codec import Codec
 from kompakt_codec.errors import CheckpointError
@@ -26,7 +27,8 @@ class BenchModel:
 def load_models(directory: Path, data: BenchImages) -> tuple[list[BenchModel], list[str]]:
     """The models that accept all images, by their files' names, and why others are left out.
 
-    Raises TrainingError if there is none, or if two have the same name.
+    Raises TrainingError if there is none, if two have the same name, or one that of a classical
+    codec: points and summaries are told apart by it.
     """
     if not directory.is_dir():
         fault = "is not a directory" if directory.exists() else "does not exist"
@@ -44,6 +46,11 @@ def load_models(directory: Path, data: BenchImages) -> tuple[list[BenchModel], l
             continue
         if not _accepts(model.codec, data):
             reasons.append(f"{model.name} is for images of {model.codec.describe_sizes()}")
+        elif model.name in BASELINES:
+            raise TrainingError(
+                f"{path}: a model named {model.name!r}, as a classical codec is: "
+                "give it another name (kompakt train --name)"
+            )
         elif model.name in models:
             raise TrainingError(f"{path}: a second model named {model.name!r}")
         else:
