@@ -8,6 +8,7 @@ rate is a function of the step.
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,12 @@ def hash_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that a kill leaves the old one or the new one."""
+    """Write a file so that a kill leaves the old one or the new one, and a failure nothing else."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    partial.replace(path)
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    except BaseException:
+        with suppress(OSError):  # the first error is the one to tell
+            partial.unlink()
+        raise
