@@ -38,8 +38,8 @@ def write_pictures(
 ) -> None:
     """Write a page that stands alone, of a few images spread over all (height, width, channels).
 
-    A row has an original, a model's at its default level, and of each rival the file that is
-    nearest in size among those of no fewer bytes: ``rivals`` are lossy baselines by name.
+    A row has an original, a model's at its default level, and of each rival a file of no fewer
+    bytes, as ``nearest_not_below`` chooses it: ``rivals`` are lossy baselines by name.
     """
     count = min(_NUM_PICTURES, len(images))
     chosen = [images[i] for i in np.linspace(0, len(images) - 1, count).astype(int)]

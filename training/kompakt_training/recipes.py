@@ -83,7 +83,8 @@ CONFIG_HELP = {
     "width": "channels of the transforms' first layer",
     "latents": "numbers that an image becomes",
     "classes": "labels that a cvae knows",
-    "levels": "ae: values that each latent can take, odd; context: rate levels",
+    "levels": "ae: values that each latent can take, odd; context, factorized and hyperprior: "
+    "rate levels",
     "scalar_levels": "context: so many of the coarsest levels have a scalar quantiser, which is "
     "better where most latents are 0, the others a trellis-coded one (default: 3)",
     "blocks": "residual blocks in each transform, beside those that it has anyway",
