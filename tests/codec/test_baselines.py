@@ -191,6 +191,30 @@ def test_images_too_long_for_a_format_are_left_out() -> None:
         encode_lossless("webp-lossless", pixels)
 
 
+def test_jpeg_is_left_out_where_its_library_stops() -> None:
+    assert measure("jpeg", np.zeros((65_501, 1, 1), np.uint8), max_mse=0.01) is None
+    assert encode_at_mse("jpeg", np.zeros((65_500, 1, 1), np.uint8), 0.01) is not None
+
+
+@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("most", [600, 10])
+def test_pillow_s_own_bound_on_pixels_does_not_hold(
+    name: str, channels: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A size that is known needs none; over the bound Pillow warns, over its double it raises."""
+    pixels = np.ascontiguousarray(PHOTO[:30, :30, :channels])
+    lossless = name in LOSSLESS
+    encoded = encode_lossless(name, pixels) if lossless else encode_at_mse(name, pixels, 0.005)
+    assert encoded is not None
+    before = decode_baseline(name, encoded.data, pixels.shape)
+
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+
+    np.testing.assert_array_equal(decode_baseline(name, encoded.data, pixels.shape), before)
+    assert before.shape == pixels.shape
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

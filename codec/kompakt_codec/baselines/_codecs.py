@@ -8,10 +8,18 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image, features
+from PIL import features
 
+from kompakt_codec.baselines._open import open_file
 from kompakt_codec.errors import BaselineUnavailableError
-from kompakt_codec.images import MAX_SIDE, WEBP_MAX_SIDE, Pixels, from_pillow, to_pillow
+from kompakt_codec.images import (
+    JPEG_MAX_SIDE,
+    MAX_SIDE,
+    WEBP_MAX_SIDE,
+    Pixels,
+    from_pillow,
+    to_pillow,
+)
 from kompakt_codec.interruption import check_interruption
 
 Options = Mapping[str, Any]
@@ -76,7 +84,7 @@ class _PillowFormat:
 
     def decode(self, data: bytes, shape: Shape) -> Pixels:
         """Read back pixels of the shape that was written."""
-        with Image.open(io.BytesIO(data), formats=[self.format]) as image:
+        with open_file(self.format, data) as image:
             return from_pillow(image.convert("L" if shape[2] == 1 else "RGB"))
 
     def _save(self, pixels: Pixels, options: Options) -> bytes:
@@ -199,6 +207,7 @@ BASELINES: dict[str, LosslessBaseline | LossyBaseline] = {
         },
         # Pillow's buffer for these two holds 2 bytes a pixel, too little for noise.
         fallback={"optimize": False, "progressive": False},
+        max_side=JPEG_MAX_SIDE,
     ),
     "webp": LossyBaseline(
         format="WEBP",

@@ -11,7 +11,7 @@ from kompakt_codec.images._decode import (
     decode_image,
     image_shape,
 )
-from kompakt_codec.images._encode import WEBP_MAX_SIDE, FileFormat, encode_image
+from kompakt_codec.images._encode import JPEG_MAX_SIDE, WEBP_MAX_SIDE, FileFormat, encode_image
 from kompakt_codec.images._fit import Fit, fit_image, match_channels
 from kompakt_codec.images._metadata import (
     MAX_EXIF_BYTES,
@@ -32,6 +32,7 @@ from kompakt_codec.images._pixels import (
 __all__ = [
     "DEFAULT_LIMITS",
     "IMAGE_FORMATS",
+    "JPEG_MAX_SIDE",
     "MAX_EXIF_BYTES",
     "MAX_SIDE",
     "MAX_XMP_BYTES",
