@@ -9,14 +9,20 @@ import struct
 from kompakt_codec.classical._files import Shape, decode_file
 from kompakt_codec.errors import InvalidStreamError
 from kompakt_codec.images import Pixels
+from kompakt_codec.images.av1 import (
+    DELIMITER,
+    FRAME,
+    FRAME_HEADER,
+    SEQUENCE_HEADER,
+    TILES,
+    read_sequence_header,
+)
 from kompakt_codec.varint import read_varint
 
 _BRANDS = b"avif" + bytes(4) + b"avifmif1miaf"
 _SRGB = struct.pack(">4sHHHB", b"nclx", 1, 13, 6, 0x80)
 """BT.709 primaries, sRGB's transfer, BT.601's matrix, full range: what Pillow writes."""
 _ESSENTIAL = 0x80
-_SEQUENCE_HEADER, _DELIMITER, _FRAME_HEADER, _TILES, _FRAME = 1, 2, 3, 4, 6
-"""AV1's types of open bitstream units (OBUs)."""
 _PLANES = {0: 0x0C, 1: 0}
 """The third byte of av1C for colours by AV1's profile: 4:2:0, or 4:4:4."""
 _GREY = 0x1C
@@ -84,34 +90,22 @@ def _checked_sequence(obus: bytes, shape: Shape) -> tuple[int, int]:
         if position > len(obus):
             raise InvalidStreamError("an AV1 unit is longer than the payload")
         kind = head >> 3
-        if kind == _SEQUENCE_HEADER:
+        if kind == SEQUENCE_HEADER:
             sequences.append(obus[start:position])
-        elif kind in (_FRAME, _FRAME_HEADER):
+        elif kind in (FRAME, FRAME_HEADER):
             frames += 1
-        elif kind not in (_DELIMITER, _TILES):
+        elif kind not in (DELIMITER, TILES):
             raise InvalidStreamError(f"an AV1 unit of type {kind} in a still picture")
     if len(sequences) != 1 or frames != 1:
         raise InvalidStreamError(f"{frames} AV1 frames and {len(sequences)} headers, not 1 of each")
     return _read_sequence(sequences[0], shape)
 
 
-def _read_sequence(header: bytes, shape: Shape) -> tuple[int, int]:
-    """AV1, 5.5.1: a reduced still picture header up to the depth of its samples."""
-    bits = "".join(f"{byte:08b}" for byte in header[:10].ljust(10, b"\0"))
-    position = 0
-
-    def take(count: int) -> int:
-        nonlocal position
-        position += count
-        return int(bits[position - count : position], 2)
-
-    profile, is_still, level = take(3), take(2) == 0b11, take(5)
-    width_bits, height_bits = take(4) + 1, take(4) + 1
-    width, height = take(width_bits) + 1, take(height_bits) + 1
-    take(6)  # tools of the encoder
-    is_deep = take(1)
-    if not is_still or profile not in _PLANES or is_deep:
+def _read_sequence(data: bytes, shape: Shape) -> tuple[int, int]:
+    header = read_sequence_header(data)
+    if not header.is_still or header.profile not in _PLANES or header.is_deep:
         raise InvalidStreamError("not an AV1 still picture of 8 bits, 4:2:0 or 4:4:4")
-    if (height, width) != shape[:2]:
-        raise InvalidStreamError(f"an AV1 picture of {height}x{width}, not {shape[0]}x{shape[1]}")
-    return profile, level
+    if header.size != shape[:2]:
+        size = f"{header.height}x{header.width}"
+        raise InvalidStreamError(f"an AV1 picture of {size}, not {shape[0]}x{shape[1]}")
+    return header.profile, header.level

@@ -26,6 +26,7 @@ from kompakt_codec.errors import (
     InvalidImageError,
     UnsupportedImageError,
 )
+from kompakt_codec.images._avif import check_avif
 from kompakt_codec.images._colour import to_srgb
 from kompakt_codec.images._deep import TOO_DEEP, is_deep, reduce_to_8_bits
 from kompakt_codec.images._metadata import NO_METADATA, Metadata, read_metadata
@@ -175,6 +176,8 @@ def _open(name: str, data: bytes, limits: ImageLimits) -> ImageFile.ImageFile:
     """
     if name == "AVIF" and _DEEP_AVIF.search(data):
         raise UnsupportedImageError(TOO_DEEP)
+    if name == "AVIF":
+        check_avif(data, limits)
     if name == "WebP":
         limits.check_size(*_webp_size(data))
     if name == "PNG":  # by its first chunk, since Pillow's reader wants to see pixels too
