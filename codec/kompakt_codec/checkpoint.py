@@ -18,6 +18,7 @@ from safetensors.torch import save
 from kompakt_codec.context_coder import ContextEntropy
 from kompakt_codec.entropy import EntropyModel
 from kompakt_codec.errors import CheckpointError
+from kompakt_codec.files import write_whole
 from kompakt_codec.gaussian_coder import GaussianEntropy
 from kompakt_codec.header import HEADER_KEY, Header, Measured, StoredAs, Training, parse_header
 from kompakt_codec.hyper_coder import HyperEntropy
@@ -97,10 +98,7 @@ class Checkpoint:
         }
         for key, value in self.entropy.tensors().items():
             tensors[_ENTROPY_PREFIX + key] = value.contiguous()
-        data = save(tensors, {HEADER_KEY: self.header.model_dump_json()})
-        partial = path.with_name(path.name + ".partial")
-        partial.write_bytes(data)
-        partial.replace(path)
+        write_whole(path, save(tensors, {HEADER_KEY: self.header.model_dump_json()}))
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -31,6 +31,16 @@ def test_a_checkpoint_comes_back_as_it_was(kind, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
 
 
+def test_a_checkpoint_that_cannot_be_written_leaves_nothing(tmp_path):
+    path = tmp_path / "x.safetensors"
+    path.mkdir()  # no file can take its place
+
+    with pytest.raises(IsADirectoryError):
+        make_checkpoint("ae").save(path)
+
+    assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
+
+
 def edit(path: Path, *, header: dict | None = None, tensors: dict | None = None) -> Path:
     """Write the checkpoint again with some header fields and tensors replaced (None: removed)."""
     with safe_open(path, framework="pt") as file:

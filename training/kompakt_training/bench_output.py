@@ -9,12 +9,12 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
+from kompakt_codec.files import write_whole
 from kompakt_codec.frame import Profile
 from kompakt_training.bench_measure import BenchPoint
 from kompakt_training.bench_plot import plot_rate_distortion
 from kompakt_training.bench_published import PublishedPoint
 from kompakt_training.bench_summary import BITS_PER_PIXEL, CodecSummary
-from kompakt_training.state import write_whole
 from kompakt_training.tables import write_csv
 
 Row = dict[str, str | float | None]

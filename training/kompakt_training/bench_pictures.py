@@ -10,13 +10,13 @@ from string import Template
 import numpy as np
 
 from kompakt_codec.baselines import BASELINES, LossyBaseline
+from kompakt_codec.files import write_whole
 from kompakt_codec.frame import Profile
 from kompakt_codec.images import Pixels
 from kompakt_codec.metrics import mse, psnr_db
 from kompakt_training.bench_models import BenchModel
 from kompakt_training.curves import SmallFile
 from kompakt_training.html_tables import grouped, image_tag
-from kompakt_training.state import write_whole
 from kompakt_training.study import TITLES
 
 RIVALS = ("jpeg", "webp")

@@ -8,11 +8,11 @@ from pathlib import Path
 from string import Template
 
 from kompakt_codec.codec import Codec
+from kompakt_codec.files import write_whole
 from kompakt_codec.images import Pixels
 from kompakt_training.curves import Point
 from kompakt_training.html_pictures import pictures
 from kompakt_training.html_tables import gigabytes, grouped, table
-from kompakt_training.state import write_whole
 from kompakt_training.study import TITLES, Study
 from kompakt_training.svg_chart import Dot, Line, Mark, rate_distortion_chart
 

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from kompakt_codec.checkpoint import SUFFIX
 from kompakt_codec.codec import Codec
+from kompakt_codec.files import write_whole
 from kompakt_codec.process import prepare_process
 from kompakt_training.comparison import (
     PAPER,
@@ -28,7 +29,7 @@ from kompakt_training.progress import say
 from kompakt_training.recipes import PAPER_MODELS
 from kompakt_training.run import HISTORY_FILE, Run, execute, pick_device, pick_pictures
 from kompakt_training.settings import ExportSettings, Settings, command_line, default_name
-from kompakt_training.state import HistoryRow, write_whole
+from kompakt_training.state import HistoryRow
 from kompakt_training.tables import read_history
 
 REPORT_FILE = "report.md"

@@ -5,8 +5,9 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from kompakt_codec.files import write_whole
 from kompakt_training.errors import TrainingError
-from kompakt_training.state import HistoryRow, write_whole
+from kompakt_training.state import HistoryRow
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:

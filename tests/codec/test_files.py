@@ -1,6 +1,6 @@
 import pytest
 
-from kompakt_training.state import write_whole
+from kompakt_codec.files import write_whole
 
 
 def test_a_file_is_replaced_whole(tmp_path):
