@@ -199,9 +199,8 @@ class WorkerGroup:
         failures = self._failures[number] = 0 if settled else self._failures[number] + 1
         if not self._workers and min(self._failures.values()) >= _MAX_FAILURES:
             raise StartError(f"no worker stays alive; of the last one: {why}")
-        pause = (
-            min(_MAX_PAUSE_SECONDS, 2.0 ** min(failures - 1, _MAX_FAILURES)) if failures else 0.0
-        )
+        pause = 2.0 ** min(failures - 1, _MAX_FAILURES) if failures else 0.0
+        pause = min(_MAX_PAUSE_SECONDS, pause)
         self._due[number] = time.monotonic() + pause
         extra = {"worker": number, "pid": pid, "reason": why, "replaced_in_s": pause}
         _LOGGER.error("worker lost", extra=extra)
@@ -210,7 +209,5 @@ class WorkerGroup:
 def _described(status: int) -> str:
     if status >= 0:
         return f"status {status}"
-    names = {
-        number.value: number.name for number in signal.Signals
-    }  # most real-time ones have none
+    names = {known.value: known.name for known in signal.Signals}  # most real-time ones have none
     return f"signal {names.get(-status, -status)}"

@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterable
+from typing import Any
 
 from google.protobuf import duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
@@ -15,6 +16,15 @@ MAX_ROWS = 64
 METADATA_BYTES = 7
 FINGERPRINT = "f1" * 32
 HEADER = struct.Struct(">4sIIB")
+
+
+def pixels_in(stream: bytes) -> bytes:
+    return stream[HEADER.size :]
+
+
+def stored(results: Iterable[Any]) -> list[bytes]:
+    """The pixels in the streams of results of Compress."""
+    return [pixels_in(result.data) for result in results]
 
 
 class ItemError(Exception):
@@ -109,7 +119,7 @@ def decompress(stream: pb.CompressedImage, options: pb.DecompressOptions) -> pb.
     if stream.crc32c and zlib.crc32(stream.data) != stream.crc32c:
         raise ItemError(code_pb2.DATA_LOSS, "CORRUPT_STREAM", "the check does not match")
     _, height, width, channels = HEADER.unpack_from(stream.data)
-    pixels = stream.data[HEADER.size :]
+    pixels = pixels_in(stream.data)
     result = pb.DecompressResult(
         height=height,
         width=width,

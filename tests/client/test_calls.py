@@ -20,7 +20,7 @@ from kompakt_client import (
     WrongSizeError,
 )
 from tests.client.conftest import pixels
-from tests.client.fake_codec import FINGERPRINT, HEADER
+from tests.client.fake_codec import FINGERPRINT, HEADER, stored
 from tests.client.fake_server import Fault, grpc
 
 
@@ -102,7 +102,7 @@ def test_a_long_batch_is_split_by_count(client, fake):
     results = client.compress_batch(images)
 
     assert [len(request.images) for request in fake.requests] == [256, 256, 88]
-    assert [result.data[HEADER.size :] for result in results] == [i.tobytes() for i in images]
+    assert stored(results) == [i.tobytes() for i in images]
 
 
 def test_a_heavy_batch_is_split_by_bytes(client, fake):

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.client.conftest import pixels, write_png
-from tests.client.fake_codec import HEADER
+from tests.client.fake_codec import pixels_in
 
 
 def read_image(path):
@@ -28,7 +28,7 @@ def names_in(directory):
 
 
 def stored(path):
-    return path.read_bytes()[HEADER.size :]
+    return pixels_in(path.read_bytes())
 
 
 def test_a_file_goes_there_and_back(run, tmp_path):

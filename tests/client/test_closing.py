@@ -63,6 +63,17 @@ def test_a_call_under_way_says_that_the_client_is_closed(running, fake, method, 
     closer.join()
 
 
+def test_a_client_that_is_closed_ends_its_runs(running):
+    client = Client(running.target)
+    results = client.compress_many(pixels(n, 2, 2) for n in range(1000))
+    next(results)
+
+    client.close()
+
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        list(results)
+
+
 @CALLS
 def test_an_asynchronous_call_under_way_says_so_too(running, fake, method, argument):
     fake.delay = 2.0

@@ -186,6 +186,12 @@ def places(data: bytes, *, widths: int = 0) -> bytes:
     return BRANDS + box(b"meta", bytes(4) + box(b"iloc", struct.pack(">IH", 0, widths) + data))
 
 
+def listed(num_items, *, num_extents):
+    """Items of so many extents each, of no bytes."""
+    items = b"".join(struct.pack(">HHH", n, 0, num_extents) for n in range(num_items))
+    return places(struct.pack(">H", num_items) + items)
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -194,18 +200,12 @@ def places(data: bytes, *, widths: int = 0) -> bytes:
             places(struct.pack(">H", 9) + 9 * struct.pack(">HHH", 1, 0, 0)), "twice", id="same item"
         ),
         pytest.param(
-            places(
-                struct.pack(">H", 9000)
-                + b"".join(struct.pack(">HHH", n, 0, 0) for n in range(9000))
-            ),
+            listed(9000, num_extents=0),
             "too many",
             id="items",
         ),
         pytest.param(
-            places(
-                struct.pack(">H", 99)
-                + b"".join(struct.pack(">HHH", n, 0, 65_535) for n in range(99))
-            ),
+            listed(99, num_extents=65_535),
             "too many parts",
             id="extents of no bytes",
         ),

@@ -51,22 +51,17 @@ def memory(work):
     return most, left
 
 
-def test_compress_holds_one_image_at_a_time(compression, wrong):
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("Compress", pb.CompressOptions()),
+        ("Evaluate", pb.EvaluateOptions(models=["tiny-ae"], skip_baselines=True)),
+    ],
+)
+def test_a_call_holds_one_image_at_a_time(compression, wrong, method, options):
     def work():
-        results = compression.Compress(pb.CompressRequest(images=wrong)).results
-        assert all("(height x width x channels)" in result.status.message for result in results)
-
-    work()
-    most, left = memory(work)
-    assert most < 4 * PIXELS
-    assert left < PIXELS
-
-
-def test_evaluate_holds_one_image_at_a_time(compression, wrong):
-    options = pb.EvaluateOptions(models=["tiny-ae"], skip_baselines=True)
-
-    def work():
-        results = compression.Evaluate(pb.EvaluateRequest(images=wrong, options=options)).results
+        request = getattr(pb, f"{method}Request")(images=wrong, options=options)
+        results = getattr(compression, method)(request).results
         assert all("(height x width x channels)" in result.status.message for result in results)
 
     work()

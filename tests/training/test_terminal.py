@@ -1,7 +1,5 @@
 """How the commands tell that memory ran out."""
 
-import argparse
-
 import pytest
 import torch
 
@@ -10,18 +8,18 @@ from kompakt_training.terminal import Parser, run_command
 
 def run(command):
     parser = Parser(prog="kompakt train")
-    return run_command(parser, command, [], on_interrupt=lambda _: "")
+    return run_command(parser, lambda *_: command(), [])
 
 
-def allocate_on_the_cpu(_: argparse.Namespace) -> None:
+def allocate_on_the_cpu() -> None:
     torch.empty(1 << 60, dtype=torch.uint8)
 
 
-def allocate_on_a_gpu(_: argparse.Namespace) -> None:
+def allocate_on_a_gpu() -> None:
     raise torch.OutOfMemoryError("CUDA out of memory")
 
 
-def allocate_an_array(_: argparse.Namespace) -> None:
+def allocate_an_array() -> None:
     raise MemoryError
 
 
@@ -35,4 +33,4 @@ def test_out_of_memory_is_one_line(capsys, command):
 
 def test_other_faults_of_pytorch_are_not_taken_for_it():
     with pytest.raises(RuntimeError, match="must match the size"):
-        run(lambda _: torch.ones(2) + torch.ones(3))
+        run(lambda: torch.ones(2) + torch.ones(3))

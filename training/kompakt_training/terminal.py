@@ -24,10 +24,10 @@ class Parser(argparse.ArgumentParser):
 
 def run_command(
     parser: Parser,
-    command: Callable[[argparse.Namespace], None],
+    command: Callable[[Parser, argparse.Namespace], None],
     argv: list[str],
     *,
-    on_interrupt: Callable[[argparse.Namespace], str],
+    on_interrupt: Callable[[argparse.Namespace], str] = lambda _: "nothing was written",
 ) -> int:
     """Parse ``argv``, run the command, and give the process's exit status.
 
@@ -35,7 +35,7 @@ def run_command(
     """
     args = argparse.Namespace()
     try:
-        command(parser.parse_args(argv, args))
+        command(parser, parser.parse_args(argv, args))
     except SystemExit as exc:  # argparse: after --help, or after a usage error
         return exc.code if isinstance(exc.code, int) else 1
     except KeyboardInterrupt:

@@ -26,12 +26,7 @@ def main(argv: list[str]) -> int:
     benchmarks = parser.add_subparsers(title="benchmarks", metavar="BENCHMARK", required=True)
     rd = benchmarks.add_parser("rd", help="rate and distortion", description=_RD_DESCRIPTION)
     _add_arguments(rd)
-    return run_command(
-        parser,
-        lambda args: _bench(rd, args),
-        argv,
-        on_interrupt=lambda _: "nothing was written",
-    )
+    return run_command(parser, lambda _, args: _bench(rd, args), argv)
 
 
 def _bench(parser: Parser, args: argparse.Namespace) -> None:

@@ -17,13 +17,7 @@ _NOT_STATED = "not stated"
 
 def main(argv: list[str]) -> int:
     """Run the command with its arguments; the process's exit status."""
-    parser = _parser()
-    return run_command(
-        parser,
-        lambda args: _import(parser, args),
-        argv,
-        on_interrupt=lambda _: "nothing was written",
-    )
+    return run_command(_parser(), _import, argv)
 
 
 def _import(parser: Parser, args: argparse.Namespace) -> None:

@@ -25,7 +25,7 @@ def _hint(args: argparse.Namespace) -> str:
     )
 
 
-def _report(args: argparse.Namespace) -> None:
+def _report(_: Parser, args: argparse.Namespace) -> None:
     from kompakt_training.report import report
 
     report(args)

@@ -16,13 +16,7 @@ _MAX_COUNT = 1024
 
 def main(argv: list[str]) -> int:
     """Run the command with its arguments; the process's exit status."""
-    parser = _parser()
-    return run_command(
-        parser,
-        lambda args: _sample(parser, args),
-        argv,
-        on_interrupt=lambda _: "nothing was written",
-    )
+    return run_command(_parser(), _sample, argv)
 
 
 def _sample(parser: Parser, args: argparse.Namespace) -> None:

@@ -15,8 +15,7 @@ _DESCRIPTION = "Train a codec on your images and export its checkpoint."
 
 def main(argv: list[str]) -> int:
     """Run the command with its arguments; the process's exit status."""
-    parser = _parser()
-    return run_command(parser, lambda args: _train(parser, args), argv, on_interrupt=_hint)
+    return run_command(_parser(), _train, argv, on_interrupt=_hint)
 
 
 def _hint(args: argparse.Namespace) -> str:
