@@ -8,14 +8,21 @@ import hashlib
 import struct
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from kompakt_codec.context_kernel import Layer, Network, code
+from kompakt_codec.context_layers import (
+    Shifts,
+    Weights,
+    check_layers,
+    layers_from_tensors,
+    layers_to_tensors,
+    whole,
+)
 from kompakt_codec.entropy import (
     Decoded,
     LatentShape,
@@ -40,21 +47,7 @@ if TYPE_CHECKING:
     from kompakt_codec.models import MaskedPrior
 
 MAX_INDEX = 127
-_LAYERS = 3
-MAX_LATENTS = 1024
-MAX_COMPONENTS = 8
-MAX_UNITS = 64
-"""Hidden ones, for each latent and layer."""
-"""With more, a sum of masses could leave 64 bits."""
 _DEPENDENT = "dependent"
-_KINDS = {
-    "max_symbols": torch.int32,  # the largest index of each level
-    "sizes": torch.int32,
-    "exp": torch.int32,
-    "sigmoid": torch.int32,
-    **{f"weight{i}": torch.int16 for i in range(_LAYERS)},
-    **{f"shift{i}": torch.int64 for i in range(_LAYERS)},
-}
 
 
 class ContextEntropy:
@@ -74,8 +67,8 @@ class ContextEntropy:
         latents: int,
         max_symbols: Sequence[int],
         dependent: Sequence[bool] = (),
-        weights: Sequence[npt.NDArray[np.int16]],
-        shifts: Sequence[npt.NDArray[np.int64]],
+        weights: Weights,
+        shifts: Shifts,
         lookup: Lookup,
     ) -> None:
         self.latents, self.max_symbols, self.lookup = latents, list(max_symbols), lookup
@@ -198,81 +191,41 @@ class ContextEntropy:
         return code(coders.states, coders.words, rows, chosen, decoding, self._network)
 
     def _check(self) -> None:
-        in_range = all(1 <= symbol <= MAX_INDEX for symbol in self.max_symbols)
-        if not 1 <= self.latents <= MAX_LATENTS or not in_range:
-            raise CheckpointError("the context model's latents or symbols are out of range")
-        if len(self.weights) != _LAYERS or len(self.shifts) != _LAYERS:
-            raise CheckpointError("a context model has three layers")
-        sizes = [self.latents, *(len(weight) for weight in self.weights)]
-        hidden, outputs = sizes[1], sizes[3]
-        fits = sizes[2] == hidden and hidden % self.latents == 0 and hidden > 0
-        fits = fits and outputs % (3 * self.latents) == 0
-        fits = fits and 1 <= outputs // (3 * self.latents) <= MAX_COMPONENTS
-        shapes = [(o, i) for i, o in pairwise(sizes)]
-        if not fits or [w.shape for w in self.weights] != shapes:
-            raise CheckpointError("the context model's layers do not fit each other")
+        check_layers(self.latents, self.weights, self.shifts)
         levels = len(self.shifts[0])
-        if levels < 1 or len(self.max_symbols) != levels:
+        if len(self.max_symbols) != levels:
             raise CheckpointError("every level needs its largest symbol")
+        if not all(1 <= symbol <= MAX_INDEX for symbol in self.max_symbols):
+            raise CheckpointError(f"a level's largest symbol is from 1 to {MAX_INDEX}")
         if len(self.quantiser.dependent) != levels:
             raise CheckpointError("every level needs its quantiser")
-        if [s.shape for s in self.shifts] != [(levels, o) for o in sizes[1:]]:
-            raise CheckpointError("the context model's shifts do not fit its layers")
-        masks = _masks(self.latents, hidden, outputs)
-        for weight, mask in zip(self.weights, masks, strict=True):
-            if weight[~mask].any():
-                raise CheckpointError("the context model looks ahead")
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """What a checkpoint holds; of the weights only those that the masks leave."""
+        """What a checkpoint holds."""
         made = {
             "max_symbols": torch.tensor(self.max_symbols, dtype=torch.int32),
-            "sizes": torch.tensor(
-                [self.latents, len(self.weights[0]), len(self.weights[2])], dtype=torch.int32
-            ),
             "exp": torch.from_numpy(self.lookup.exp),
             "sigmoid": torch.from_numpy(self.lookup.sigmoid),
         }
         if any(self.quantiser.dependent):
             made[_DEPENDENT] = torch.tensor(self.quantiser.dependent, dtype=torch.int32)
-        for index, mask in enumerate(
-            _masks(self.latents, len(self.weights[0]), len(self.weights[2]))
-        ):
-            made[f"weight{index}"] = torch.from_numpy(self.weights[index][mask])
-            made[f"shift{index}"] = torch.from_numpy(self.shifts[index])
-        return made
+        return made | layers_to_tensors(self.latents, self.weights, self.shifts)
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, torch.Tensor]) -> Self:
         """The inverse of ``tensors``. Raises CheckpointError."""
-        arrays = {key: tensor_array(tensors, key, kind) for key, kind in _KINDS.items()}
-        latents, hidden, outputs = _whole(arrays["sizes"], 3)
-        if not 1 <= latents <= min(MAX_LATENTS, hidden, outputs):
-            raise CheckpointError("the context model's sizes are out of range")
-        if hidden % latents or outputs % (3 * latents):
-            raise CheckpointError("the context model's layers do not divide into its latents")
-        if hidden > MAX_UNITS * latents or outputs > 3 * MAX_COMPONENTS * latents:
-            raise CheckpointError(
-                f"a latent has at most {MAX_UNITS} hidden units and {MAX_COMPONENTS} components"
-            )
-        lengths = _mask_lengths(latents, hidden // latents, outputs // latents)
-        for index, length in enumerate(lengths):  # before memory for the masks
-            if arrays[f"weight{index}"].shape != (length,):
-                raise CheckpointError("the context model's weights do not fit its masks")
-        weights, shifts = [], []
-        for index, mask in enumerate(_masks(latents, hidden, outputs)):
-            weight = np.zeros(mask.shape, np.int16)
-            weight[mask] = arrays[f"weight{index}"]
-            weights.append(weight)
-            shifts.append(arrays[f"shift{index}"])
-        levels = len(arrays["shift0"])
+        max_symbols, exp, sigmoid = (
+            tensor_array(tensors, key, torch.int32) for key in ("max_symbols", "exp", "sigmoid")
+        )
+        latents, weights, shifts = layers_from_tensors(tensors)
+        levels = len(shifts[0])
         return cls(
             latents=latents,
-            max_symbols=_whole(arrays["max_symbols"], levels),
+            max_symbols=whole(max_symbols, levels),
             dependent=_dependent(tensors, levels),
             weights=weights,
             shifts=shifts,
-            lookup=Lookup(exp=arrays["exp"], sigmoid=arrays["sigmoid"]),
+            lookup=Lookup(exp=exp, sigmoid=sigmoid),
         )
 
 
@@ -280,30 +233,7 @@ def _dependent(tensors: Mapping[str, torch.Tensor], levels: int) -> list[bool]:
     """Which levels have a trellis; models of scalar quantisers alone say nothing of it."""
     if _DEPENDENT not in tensors:
         return [False] * levels
-    said = _whole(tensor_array(tensors, _DEPENDENT, torch.int32), levels)
+    said = whole(tensor_array(tensors, _DEPENDENT, torch.int32), levels)
     if not any(said) or not set(said) <= {0, 1}:
         raise CheckpointError("entropy.dependent must hold 0 and 1, and not only 0")
     return [bool(n) for n in said]
-
-
-def _mask_lengths(latents: int, units: int, outputs: int) -> tuple[int, int, int]:
-    """How many weights each layer's mask leaves, for so many units and outputs a latent."""
-    before, upto = latents * (latents - 1) // 2, latents * (latents + 1) // 2
-    return units * before, units * units * upto, outputs * units * upto
-
-
-def _masks(latents: int, hidden: int, outputs: int) -> list[npt.NDArray[np.bool_]]:
-    """Which weights of each layer (out, in) may differ from zero."""
-    order = np.arange(latents)
-    of_hidden, of_output = order.repeat(hidden // latents), order.repeat(outputs // latents)
-    return [
-        order[None] < of_hidden[:, None],
-        of_hidden[None] <= of_hidden[:, None],
-        of_hidden[None] <= of_output[:, None],
-    ]
-
-
-def _whole(array: npt.NDArray[Any], count: int) -> list[int]:
-    if array.shape != (count,):
-        raise CheckpointError(f"the context model has {array.size} numbers in place of {count}")
-    return [int(n) for n in array]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from kompakt_codec import context_coder
+from kompakt_codec import context_layers
 from kompakt_codec.context_coder import ContextEntropy
 from kompakt_codec.errors import CheckpointError, CorruptStreamError, InvalidStreamError
 from kompakt_codec.integer import LOG_SCALE_LIMIT, Lookup
@@ -302,7 +302,7 @@ def test_a_checkpoint_of_too_many_units_is_refused_before_memory_is_taken(
     monkeypatch, sizes, weights
 ):
     tensors = random_entropy(2).tensors()
-    monkeypatch.setattr(context_coder, "_masks", None)
+    monkeypatch.setattr(context_layers, "_masks", None)
     tensors["sizes"] = torch.tensor(sizes, dtype=torch.int32)
     for index, count in enumerate(weights):
         tensors[f"weight{index}"] = torch.zeros(count, dtype=torch.int16)
