@@ -13,6 +13,7 @@ from typing import Self
 
 import torch
 
+from kompakt_codec.accepted import MAX_SIDE, MIN_SIDE, LevelRange, SizeRange
 from kompakt_codec.checkpoint import Checkpoint
 from kompakt_codec.classical import classical_name, decode_classical
 from kompakt_codec.defaults import DEFAULT_EFFORT
@@ -26,7 +27,6 @@ from kompakt_codec.errors import (
 )
 from kompakt_codec.frame import (
     FINGERPRINT_PREFIX_BYTES,
-    LEVEL_STEPS,
     Frame,
     Profile,
     framing_bytes,
@@ -36,7 +36,6 @@ from kompakt_codec.frame import (
 )
 from kompakt_codec.grouping import by_shape, positions_by, stacked
 from kompakt_codec.images import Pixels
-from kompakt_codec.models import MAX_SIDE, MIN_SIDE, SizeRange
 from kompakt_codec.quantised import QuantisedTransforms
 from kompakt_codec.tiling import decode_tiles, encode_tiles
 
@@ -65,6 +64,8 @@ class Codec:
             self._model, self._entropy, self.header.spec, self.device, effort
         )
         self._own_size = (self.header.height, self.header.width)
+        count = self.header.levels
+        self.levels = LevelRange(count, has_between=self._entropy.has_between and count > 1)
 
     @classmethod
     def load(
@@ -98,33 +99,6 @@ class Codec:
             if (height, width) not in self.sizes or channels != self.header.channels:
                 raise self.wrong_size(shape)
 
-    @property
-    def levels(self) -> int:
-        """How many rate levels it has: 0, the coarsest, to levels - 1."""
-        return self.header.levels
-
-    @property
-    def has_between(self) -> bool:
-        """Whether it has levels between two as well, in steps of 1 / LEVEL_STEPS."""
-        return self._entropy.has_between and self.levels > 1
-
-    def has_level(self, level: float) -> bool:
-        """Whether a level is one of its own."""
-        steps = level * (LEVEL_STEPS if self.has_between else 1)
-        return 0 <= level <= self.levels - 1 and steps == int(steps)
-
-    def _require_levels(self, levels: Levels) -> None:
-        if not all(map(self.has_level, set(levels))):
-            raise ValueError(f"levels must be {self.describe_levels()}")
-
-    def describe_levels(self) -> str:
-        """Its levels in words: "a whole number from 0 to 12", "from 0 to 12 in steps of 1/8"."""
-        if self.levels == 1:
-            return "0, the only one,"
-        if self.has_between:
-            return f"from 0 to {self.levels - 1} in steps of 1/{LEVEL_STEPS}"
-        return f"a whole number from 0 to {self.levels - 1}"
-
     def compress(
         self,
         images: Sequence[Pixels],
@@ -140,7 +114,7 @@ class Codec:
         self.require_accepted(images)
         level = self.header.default_level if level is None else level
         chosen = [level] * len(images) if isinstance(level, int | float) else level
-        self._require_levels(chosen)
+        self.levels.require(chosen)
         frames = [b""] * len(images)
         for members in by_shape(images):
             batch = stacked(images, members)
@@ -193,7 +167,7 @@ class Codec:
 
         Raises ValueError for a level that it does not have.
         """
-        self._require_levels(levels)
+        self.levels.require(levels)
         payloads = encode_tiles(
             self._entropy, symbols, levels, largest=self._quantised.largest_tile
         )
@@ -292,10 +266,9 @@ class Codec:
             )
         if frame.size == self._own_size:
             return InvalidStreamError("a shape where none is needed")
-        if frame.level is not None and not self.has_level(frame.level):
+        if frame.level is not None and frame.level not in self.levels:
             return UnsupportedVersionError(
-                f"rate level {frame.level:g}; that of {self.header.name} must be "
-                + self.describe_levels()
+                f"rate level {frame.level:g}; that of {self.header.name} must be {self.levels}"
             )
         return None
 

@@ -156,6 +156,14 @@ def _too_long(payload: bytes, limit: int) -> InvalidStreamError:
     return InvalidStreamError(f"a payload of {len(payload)} bytes is over the model's {limit}")
 
 
+def max_payload(latents: LatentShape, side: LatentShape) -> int:
+    """Bytes beyond which no encoder's payload is, for a hyperprior's y and z of these shapes.
+
+    A latent takes at most 24 bits and an escape of 21, a number of z at most 24.
+    """
+    return 16 + 8 * math.prod(latents) + 4 * math.prod(side)
+
+
 def tensor_array(
     tensors: Mapping[str, torch.Tensor], key: str, kind: torch.dtype
 ) -> npt.NDArray[Any]:

@@ -5,7 +5,6 @@ an exact integer network chooses from z (docs/format.md, "Gaussian payload").
 """
 
 import hashlib
-import math
 import struct
 from collections.abc import Mapping
 from functools import cached_property
@@ -23,6 +22,7 @@ from kompakt_codec.entropy import (
     Symbols,
     chunks,
     decode_each,
+    max_payload,
     tensor_array,
 )
 from kompakt_codec.errors import CheckpointError, StreamError
@@ -131,14 +131,6 @@ class GaussianEntropy:
             side=_tables(tensors, _SIDE, network.side_channels),
             scales=ScaleTables(residual.tables[0], thresholds),
         )
-
-
-def max_payload(latents: LatentShape, side: LatentShape) -> int:
-    """Bytes beyond which no encoder's payload is, for y and z of these shapes.
-
-    A latent takes at most 24 bits and an escape of 21, a number of z at most 24.
-    """
-    return 16 + 8 * math.prod(latents) + 4 * math.prod(side)
 
 
 def _tables(tensors: Mapping[str, torch.Tensor], prefix: str, count: int) -> TableEntropy:

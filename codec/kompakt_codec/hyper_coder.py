@@ -5,7 +5,6 @@ networks choose from z and the groups of channels before (docs/format.md, "Hyper
 """
 
 import hashlib
-import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -23,6 +22,7 @@ from kompakt_codec.entropy import (
     Symbols,
     chunks,
     decode_each,
+    max_payload,
     tensor_array,
 )
 from kompakt_codec.errors import CheckpointError, StreamError
@@ -32,6 +32,8 @@ from kompakt_codec.hyper_layers import (
     check_layers,
     largest_input,
     layer_names,
+    layers_from_tensors,
+    layers_to_tensors,
     sees_symbols,
     split_parameters,
     steps_of,
@@ -232,10 +234,7 @@ class HyperEntropy:
         """What a checkpoint holds: the layers, the lookup tables and the side's tables."""
         made = {"exp": torch.from_numpy(self.lookup.exp)}
         made["sigmoid"] = torch.from_numpy(self.lookup.sigmoid)
-        for name, layer in self.layers.items():
-            made[f"{name}.weight"] = torch.from_numpy(layer.weight)
-            made[f"{name}.shifts"] = torch.from_numpy(layer.shifts)
-        return {**made, **self.side.tensors()}
+        return {**made, **layers_to_tensors(self.layers), **self.side.tensors()}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, torch.Tensor], *, levels: int) -> Self:
@@ -244,33 +243,16 @@ class HyperEntropy:
         if last is None or last.ndim != 2 or not last.shape[1]:
             raise CheckpointError("the hyperprior's layers are not those of a hyperprior")
         side = TableEntropy.from_tensors(tensors, shape=(last.shape[1], 1, 1), levels=levels)
-        layers = {}
-        for key in tensors:
-            name, _, kind = key.rpartition(".")
-            if kind == "weight":
-                layers[name] = IntegerConv(
-                    weight=tensor_array(tensors, key, torch.int16),
-                    shifts=tensor_array(tensors, f"{name}.shifts", torch.int64),
-                    largest_input=largest_input(name),
-                )
         lookup = Lookup(
             exp=tensor_array(tensors, "exp", torch.int32),
             sigmoid=tensor_array(tensors, "sigmoid", torch.int32),
         )
-        return cls(layers=layers, side=side, lookup=lookup)
+        return cls(layers=layers_from_tensors(tensors), side=side, lookup=lookup)
 
 
 def _unit(name: str) -> int:
     """A one of a layer's sums and shifts."""
     return 1 << (WEIGHT_BITS if sees_symbols(name) else SUM_BITS)
-
-
-def max_payload(shape: LatentShape, side: LatentShape) -> int:
-    """Bytes beyond which no encoder's payload is, for latents of ``shape`` and z of ``side``.
-
-    A latent takes at most 24 bits and an escape of 21, a number of z at most 24.
-    """
-    return 16 + 8 * math.prod(shape) + 4 * math.prod(side)
 
 
 def _nearest(levels: Levels) -> Levels:

@@ -1,12 +1,15 @@
-"""The layers of a hyperprior's entropy path, and the steps that latents are coded in."""
+"""The layers of a hyperprior's entropy path, how a checkpoint holds them, and the steps that
+latents are coded in.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
-from kompakt_codec.entropy import Symbols
+from kompakt_codec.entropy import Symbols, tensor_array
 from kompakt_codec.errors import CheckpointError
 from kompakt_codec.integer import (
     ACTIVATION_BITS,
@@ -139,6 +142,28 @@ def check_layers(layers: Mapping[str, IntegerConv], side: TableEntropy) -> tuple
     if any(len(layer.shifts) != side.levels for layer in layers.values()):
         raise CheckpointError("every level needs its shifts")
     return bounds, spatial
+
+
+def layers_to_tensors(layers: Mapping[str, IntegerConv]) -> dict[str, torch.Tensor]:
+    """What a checkpoint holds of the layers."""
+    made = {}
+    for name, layer in layers.items():
+        made[f"{name}.weight"] = torch.from_numpy(layer.weight)
+        made[f"{name}.shifts"] = torch.from_numpy(layer.shifts)
+    return made
+
+
+def layers_from_tensors(tensors: Mapping[str, torch.Tensor]) -> dict[str, IntegerConv]:
+    """The inverse of ``layers_to_tensors``. Raises CheckpointError."""
+    names = [key.removesuffix(".weight") for key in tensors if key.endswith(".weight")]
+    return {
+        name: IntegerConv(
+            weight=tensor_array(tensors, f"{name}.weight", torch.int16),
+            shifts=tensor_array(tensors, f"{name}.shifts", torch.int64),
+            largest_input=largest_input(name),
+        )
+        for name in names
+    }
 
 
 @kernel

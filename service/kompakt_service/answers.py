@@ -102,7 +102,7 @@ def describe_model(model: LoadedModel, models: Models) -> pb.Model:
         is_default=models.get("") is model,
         levels=header.levels,
         default_level=header.default_level,
-        has_eighths=model.codec.has_between,
+        has_eighths=model.codec.levels.has_between,
         labels=header.labels,
         curve=[_measured(point) for point in header.curve],
         version=model.version.label,

@@ -129,7 +129,7 @@ def has_level(model: LoadedModel, level: float | None) -> bool:
     Labels are no rates.
     """
     codec = model.codec
-    return level is None or (not codec.header.labels and codec.has_level(level))
+    return level is None or (not codec.header.labels and level in codec.levels)
 
 
 def _accepting(plan: Plan, pixels: Pixels) -> list[LoadedModel]:

@@ -23,8 +23,8 @@ def self_test(codec: Codec) -> None:
 
     Whatever goes wrong in the model is a failure of the test: it must not take traffic.
     """
-    levels: list[float] = sorted({0, codec.header.default_level, codec.levels - 1})
-    if codec.has_between:
+    levels: list[float] = sorted({0, codec.header.default_level, len(codec.levels) - 1})
+    if codec.levels.has_between:
         levels.append(levels[-1] - 0.5)
     sizes = _sizes(codec)
     try:

@@ -6,11 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_sample_images
 
+from kompakt_codec.accepted import MAX_SIDE, MIN_SIDE, SizeRange
 from kompakt_codec.codec import Codec, crop_pixels
 from kompakt_codec.errors import CorruptStreamError, InvalidStreamError, WrongSizeError
 from kompakt_codec.frame import Profile, pack_frame, parse_frame
 from kompakt_codec.metrics import mse
-from kompakt_codec.models import MAX_SIDE, MIN_SIDE, ImageSpec, SizeRange
+from kompakt_codec.models import ImageSpec
 from kompakt_codec.quality import (
     Demand,
     Fallback,

@@ -33,7 +33,7 @@ def symbols_of(codec: Codec, streams: list[bytes]) -> np.ndarray:
 
 @pytest.mark.parametrize("profile", Profile)
 def test_streams_hold_exactly_the_symbols(codec, digits, profile):
-    levels = [i % codec.levels for i in range(20)]
+    levels = [i % len(codec.levels) for i in range(20)]
     symbols = codec.analyse(digits[:20], levels)
 
     streams = codec.encode(symbols, levels, (28, 28), profile=profile)
@@ -110,7 +110,7 @@ def test_a_finer_level_is_closer_and_longer(level_checkpoint, digits):
     codec = Codec.load(level_checkpoint, effort=0)
     images = list(digits[:16])
     sizes, errors = [], []
-    for level in range(codec.levels):
+    for level in range(len(codec.levels)):
         streams = codec.compress(images, level=level, profile=Profile.EMBEDDED)
         decoded = codec.decompress(streams, profile=Profile.EMBEDDED)
         sizes.append(sum(map(len, streams)))
@@ -132,7 +132,9 @@ def test_effort_lowers_the_error_and_streams_decode_alike(level_checkpoint, digi
 def test_a_level_that_the_model_lacks_is_refused(level_checkpoint, digits):
     codec = Codec.load(level_checkpoint)
     symbols = codec.analyse(digits[:1], [0])[0]
-    stream = pack_frame(b"", symbols, codec.fingerprint, profile=Profile.FILE, mode=codec.levels)
+    stream = pack_frame(
+        b"", symbols, codec.fingerprint, profile=Profile.FILE, mode=len(codec.levels)
+    )
     with pytest.raises(UnsupportedVersionError, match="must be a whole number from 0 to 4"):
         codec.decompress([stream])
 

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from kompakt_codec.entropy import EntropyTables, frequencies_from_counts
+from kompakt_codec.entropy import EntropyTables, frequencies_from_counts, max_payload
 from kompakt_codec.errors import CheckpointError, CorruptStreamError, InvalidStreamError
-from kompakt_codec.gaussian_coder import GaussianEntropy, max_payload
+from kompakt_codec.gaussian_coder import GaussianEntropy
 from kompakt_codec.scale_coder import ScaleTables
 from kompakt_codec.table_coder import TableEntropy
 from tests.codec.gaussian_reference import (

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from kompakt_codec.entropy import EntropyTables, frequencies_from_counts
+from kompakt_codec.entropy import EntropyTables, frequencies_from_counts, max_payload
 from kompakt_codec.errors import CheckpointError, CorruptStreamError, InvalidStreamError
-from kompakt_codec.hyper_coder import HyperEntropy, max_payload
+from kompakt_codec.hyper_coder import HyperEntropy
 from kompakt_codec.integer_conv import IntegerConv
 from kompakt_codec.models import HyperPrior
 from kompakt_codec.table_coder import TableEntropy

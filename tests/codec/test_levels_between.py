@@ -1,5 +1,7 @@
 """Levels between two: the same checkpoint, in steps of an eighth, and nearer to a demand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_sample_images
@@ -67,13 +69,13 @@ def test_no_stream_is_made_of_a_level_that_does_not_exist(codec, photos, level):
 
 def test_a_model_of_one_level_has_none_between():
     spec = ImageSpec(height=16, width=24, channels=3)
-    assert not Codec(make_any_size_checkpoint(spec=spec, levels=1)).has_between
-    assert Codec(make_any_size_checkpoint(spec=spec, levels=2)).has_between
+    assert not Codec(make_any_size_checkpoint(spec=spec, levels=1)).levels.has_between
+    assert Codec(make_any_size_checkpoint(spec=spec, levels=2)).levels.has_between
 
 
 def test_models_without_refuse_them(level_checkpoint, digits):
     codec = Codec.load(level_checkpoint)
-    assert not codec.has_between
+    assert not codec.levels.has_between
     with pytest.raises(ValueError, match=r"levels must be a whole number from 0 to 4$"):
         codec.compress(digits[:1], level=1.5)
     [symbols] = codec.analyse(digits[:1], [1])
@@ -98,7 +100,7 @@ def test_a_level_beyond_the_last_is_refused(codec, photos):
 
 def whole_only(codec, images, demand, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(Codec, "has_between", False)
+        patch.setattr(codec, "levels", replace(codec.levels, has_between=False))
         return compress_with(codec, images, demand)
 
 

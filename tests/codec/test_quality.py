@@ -45,8 +45,8 @@ def images(digits):
 
 def every_level(codec: Codec, pixels: np.ndarray, profile: Profile) -> list[tuple[int, float]]:
     """The length and MSE of an image's stream at each level."""
-    levels = list(range(codec.levels))
-    symbols = codec.analyse(np.stack([pixels] * codec.levels), levels)
+    levels = list(range(len(codec.levels)))
+    symbols = codec.analyse(np.stack([pixels] * len(codec.levels)), levels)
     streams = codec.encode(symbols, levels, pixels.shape[:2], profile=profile)
     pictures = codec.synthesise(symbols, levels)
     return [(len(s), mse(pixels, p)) for s, p in zip(streams, pictures, strict=True)]

@@ -99,7 +99,7 @@ def test_effort_pays_in_real_streams(level_checkpoint, digits, level):
         images = list(digits[:24])
         streams = codec.compress(images, level=level, profile=Profile.EMBEDDED)
         back = codec.decompress(streams, profile=Profile.EMBEDDED)
-        weight = DISTORTION_SHARE * distortion_weights(codec.levels)[level].item()
+        weight = DISTORTION_SHARE * distortion_weights(len(codec.levels))[level].item()
         error = sum(mse(a, b) * a.size for a, b in zip(images, back, strict=True))
         costs.append(8 * sum(map(len, streams)) + weight * error)
     assert costs[1] < costs[0]

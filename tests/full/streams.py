@@ -24,7 +24,7 @@ def make_streams(codec: Codec, images: Pixels) -> tuple[list[bytes], list[Symbol
     """A file of each of the images it accepts, at its levels in turn, and the symbols in it."""
     spec = codec.header.spec
     fitting = images if spec.channels == 1 else images.repeat(3, axis=3)
-    levels = [i % codec.levels for i in range(len(fitting))]
+    levels = [i % len(codec.levels) for i in range(len(fitting))]
     streams: list[bytes] = []
     symbols: list[Symbols] = []
     for start in range(0, len(fitting), 512):

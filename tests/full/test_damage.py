@@ -22,7 +22,7 @@ def sound_frames(codec: Codec, profile: Profile) -> list[bytes]:
     channels = codec.header.channels
     digits = list(real_digits(13 * 4).repeat(channels, axis=3))
     others = [image.repeat(channels, axis=2) for image in several_domains()]
-    levels = [i % codec.levels for i in range(len(digits))]
+    levels = [i % len(codec.levels) for i in range(len(digits))]
     frames = codec.compress(digits, level=levels, profile=profile)
     for demand in (Demand(lossless=True), Demand(max_mse=1e-4)):
         made = compress_with(codec, [*others, *digits[:4]], demand, profile=profile)

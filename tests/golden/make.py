@@ -43,10 +43,10 @@ def main() -> int:
         parser.error(f"{path} exists: golden streams are never changed")
     codec = Codec.load(DEFAULT_MODELS / f"{name}.safetensors")
     pictures = images(codec)
-    levels: list[float] = [i % codec.levels for i in range(len(pictures))]
-    if codec.has_between:
+    levels: list[float] = [i % len(codec.levels) for i in range(len(pictures))]
+    if codec.levels.has_between:
         pictures = np.concatenate([pictures, pictures[:2]])
-        levels += [3 + 1 / LEVEL_STEPS, codec.levels - 1 - 1 / LEVEL_STEPS]
+        levels += [3 + 1 / LEVEL_STEPS, len(codec.levels) - 1 - 1 / LEVEL_STEPS]
     symbols = codec.analyse(pictures, levels)
     streams = {p: codec.encode(symbols, levels, pictures.shape[1:3], profile=p) for p in Profile}
     entries = [

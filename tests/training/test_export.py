@@ -88,7 +88,7 @@ def test_training_symbols_are_all_in_the_tables_and_come_back(model):
     images = digit_set()
     checkpoint = export(model, images)
     codec = Codec(checkpoint, effort=0)
-    levels = [i % codec.levels for i in range(len(images.train))]
+    levels = [i % len(codec.levels) for i in range(len(images.train))]
 
     x = torch.from_numpy(images.train).permute(0, 3, 1, 2).float() / 255
     with torch.inference_mode():

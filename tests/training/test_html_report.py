@@ -121,7 +121,7 @@ def test_a_codec_is_told_its_worth(tmp_path, monkeypatch, codec, digits, best, w
     study = Study(
         codec=codec,
         images=digits[:NUM_IMAGES],
-        model=[Point(codec="ours", setting="", bytes_per_image=20, mse=0.002)] * codec.levels,
+        model=[Point(codec="ours", setting="", bytes_per_image=20, mse=0.002)] * len(codec.levels),
         curves={},
         lossless=[Point(codec="deflate", setting="", bytes_per_image=best, mse=0)],
         equal={"webp": None},

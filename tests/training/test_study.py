@@ -22,7 +22,7 @@ def study(codec, digits):
 
 
 def test_the_model_stands_at_its_default_level(study, codec):
-    assert len(study.model) == codec.levels
+    assert len(study.model) == len(codec.levels)
     assert study.own == study.model[codec.header.default_level]
     assert study.own.setting == "level=2"
 

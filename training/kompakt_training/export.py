@@ -197,7 +197,7 @@ def _count(symbols: npt.NDArray[np.float32], index: int) -> tuple[int, npt.NDArr
 
 
 def _measure(codec: Codec, images: ImageSet, labels: Labels) -> list[Measured]:
-    return [_measure_level(codec, images, labels, level) for level in range(codec.levels)]
+    return [_measure_level(codec, images, labels, level) for level in range(len(codec.levels))]
 
 
 def _measure_level(codec: Codec, images: ImageSet, labels: Labels, level: int) -> Measured:

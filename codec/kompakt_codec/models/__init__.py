@@ -8,14 +8,10 @@ from typing import Any
 
 from kompakt_codec.errors import CheckpointError
 from kompakt_codec.models._base import (
-    MAX_PIXELS,
-    MAX_SIDE,
-    MIN_SIDE,
     ImageSpec,
     Prior,
     RateModel,
     RateOutput,
-    SizeRange,
     TransformModel,
     crop,
     distortion_weight,
@@ -45,9 +41,6 @@ MODELS: dict[str, type[TransformModel]] = {
 }
 
 __all__ = [
-    "MAX_PIXELS",
-    "MAX_SIDE",
-    "MIN_SIDE",
     "MODELS",
     "AEConfig",
     "Autoencoder",
@@ -70,7 +63,6 @@ __all__ = [
     "Prior",
     "RateModel",
     "RateOutput",
-    "SizeRange",
     "TransformModel",
     "VAEConfig",
     "VAEOutput",

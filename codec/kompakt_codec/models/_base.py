@@ -35,52 +35,6 @@ class ImageSpec:
 
 
 EntropyKind = Literal["tables", "context", "hyperprior", "gaussian"]
-MIN_SIDE, MAX_SIDE = 1, 65_535
-"""Of the images that a model of any size accepts."""
-MAX_PIXELS = 1 << 28
-"""Of the images that a model of any size accepts."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SizeRange:
-    """The images that a model accepts.
-
-    (height, width) from ``least`` to ``most``, and no more than MAX_PIXELS.
-    """
-
-    least: tuple[int, int]
-    most: tuple[int, int]
-
-    @property
-    def is_one(self) -> bool:
-        """Whether there is one size only."""
-        return self.least == self.most
-
-    def __contains__(self, size: tuple[int, int]) -> bool:
-        in_range = all(a <= n <= b for a, n, b in zip(self.least, size, self.most, strict=True))
-        return in_range and math.prod(size) <= MAX_PIXELS
-
-    def nearest(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The accepted size that is nearest on both axes."""
-        height, width = (
-            min(max(n, a), b) for a, n, b in zip(self.least, size, self.most, strict=True)
-        )
-        return (height, width) if (height, width) in self else self.scaled((height, width))
-
-    def scaled(self, size: tuple[int, int]) -> tuple[int, int]:
-        """A size of the same aspect ratio that is not too large, if possible not too small."""
-        shrink = min(b / n for n, b in zip(size, self.most, strict=True))
-        shrink = min(shrink, math.sqrt(MAX_PIXELS / math.prod(size)))
-        grow = max(a / n for a, n in zip(self.least, size, strict=True))
-        factor = min(shrink, max(grow, 1))
-        height, width = (max(1, round(n * factor)) for n in size)
-        if height * width > MAX_PIXELS:  # by rounding up
-            height, width = (max(1, int(n * factor)) for n in size)
-        return height, width
-
-    def __str__(self) -> str:
-        least = "x".join(map(str, self.least))
-        return least if self.is_one else f"{least} to {'x'.join(map(str, self.most))}"
 
 
 class TransformModel(nn.Module, abc.ABC):

@@ -103,9 +103,9 @@ class Demand:
 
     def check_level(self, codec: Codec) -> None:
         """Raise ValueError if a model lacks the level that is demanded."""
-        if self.level is not None and not codec.has_level(self.level):
-            name, levels = codec.header.name, codec.describe_levels()
-            raise ValueError(f"level must be {levels} for {name}, not {self.level:g}")
+        if self.level is not None and self.level not in codec.levels:
+            name = codec.header.name
+            raise ValueError(f"level must be {codec.levels} for {name}, not {self.level:g}")
 
     def __str__(self) -> str:
         if self.min_psnr_db is not None:

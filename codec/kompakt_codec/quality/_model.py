@@ -84,16 +84,16 @@ class ModelTrials:
         finest = self._demand.max_bytes is not None
         codec = self._engine.codec
         count = codec.header.rate_levels
-        guide = self._expected() if count == codec.levels else None
+        guide = self._expected() if count == len(codec.levels) else None
         small = [math.prod(size) < _PHOTO for size in self._sizes]
         search = LevelSearch(len(small), count, finest=finest, thorough=small, guide=guide)
         self._run(search, np.arange(len(self._images)), lambda _, level: level)
-        if codec.has_between and count == codec.levels:
+        if codec.levels.has_between and count == len(codec.levels):
             self._search_between(finest)
 
     def _search_between(self, finest: bool) -> None:
         """Come nearer to the demand than by whole levels."""
-        last = self._engine.codec.levels - 1
+        last = len(self._engine.codec.levels) - 1
         whole = list(self.best)
         # The level below those to try. The one above them failed, or is the best so far.
         below = [-1 if t is None else int(t.level) - (0 if finest else 1) for t in whole]
