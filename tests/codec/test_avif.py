@@ -139,6 +139,20 @@ def test_what_is_no_still_picture_of_the_shape_is_refused(obus, message):
         decode_classical(14, b"\x04" + obus, (40, 40, 3))
 
 
+def test_a_picture_is_grey_where_the_image_is():
+    buffer = io.BytesIO()
+    Image.new("L", (40, 40), 99).save(buffer, "AVIF")
+    grey = strip_avif(buffer.getvalue())
+    pixels = decode_classical(14, b"\x04" + grey, (40, 40, 1))
+    np.testing.assert_allclose(pixels, np.full((40, 40, 1), 99), atol=1)
+    with pytest.raises(InvalidStreamError, match="an AV1 picture in colour for a grey image"):
+        decode_classical(14, b"\x04" + OWN, (40, 40, 1))
+    with pytest.raises(InvalidStreamError, match="in colour for a grey image"):
+        decode_classical(14, b"\x04" + stripped((40, 40), subsampling="4:4:4"), (40, 40, 1))
+    with pytest.raises(InvalidStreamError, match="an AV1 picture in grey for a colour image"):
+        decode_classical(14, b"\x04" + grey, (40, 40, 3))
+
+
 def test_a_picture_of_no_sense_is_a_typed_error():
     header = OWN[: OWN.index(b"\x32")]
     with pytest.raises(CorruptStreamError, match="avif"):

@@ -105,6 +105,9 @@ def _read_sequence(data: bytes, shape: Shape) -> tuple[int, int]:
     header = read_sequence_header(data)
     if not header.is_still or header.profile not in _PLANES or header.is_deep:
         raise InvalidStreamError("not an AV1 still picture of 8 bits, 4:2:0 or 4:4:4")
+    if header.is_grey != (shape[2] == 1):
+        made, wanted = ("grey", "colour") if header.is_grey else ("colour", "grey")
+        raise InvalidStreamError(f"an AV1 picture in {made} for a {wanted} image")
     if header.size != shape[:2]:
         size = f"{header.height}x{header.width}"
         raise InvalidStreamError(f"an AV1 picture of {size}, not {shape[0]}x{shape[1]}")

@@ -13,6 +13,8 @@ FRAME, FRAME_HEADER_AGAIN, PADDING = 6, 7, 15
 _MOST_HEADER_BYTES = 512
 """What is looked at of a unit: no sequence header is longer, even with 32 operating points."""
 _MOST_SIZE_BYTES = 8
+_HIGH, _PROFESSIONAL = 1, 2
+"""Profiles."""
 _KEY, _SWITCH = 0, 3
 """Types of frames."""
 _CHOSEN = 2
@@ -43,6 +45,8 @@ class SequenceHeader:
     """Whether it is reduced, for one still picture."""
     is_deep: bool
     """Whether samples have more than 8 bits."""
+    is_grey: bool
+    """Whether it has no colour."""
     height: int
     width: int
     side_bits: tuple[int, int]
@@ -111,7 +115,7 @@ def _read_size(data: memoryview | bytes, position: int) -> tuple[int, int]:
 
 
 def read_sequence_header(data: bytes) -> SequenceHeader:
-    """A sequence header up to the depth of its samples (5.5.1)."""
+    """A sequence header up to whether its samples are grey (5.5.1, 5.5.2)."""
     bits = _Bits(data[:_MOST_HEADER_BYTES])
     profile = bits.take(3)
     is_still = bits.take(2) == 0b11
@@ -125,11 +129,16 @@ def read_sequence_header(data: bytes) -> SequenceHeader:
     if not is_still:
         screen_content, integer_motion = _read_video_tools(bits)
     bits.take(3)
+    is_deep = bits.take(1) == 1
+    if profile == _PROFESSIONAL and is_deep:
+        bits.take(1)  # whether it has 12
+    is_grey = profile != _HIGH and bits.take(1) == 1
     return SequenceHeader(
         profile=profile,
         level=level,
         is_still=is_still,
-        is_deep=bits.take(1) == 1,
+        is_deep=is_deep,
+        is_grey=is_grey,
         height=height,
         width=width,
         side_bits=(height_bits, width_bits),
