@@ -84,10 +84,14 @@ class Mailbox:
         return self.items.popleft()
 
     async def news(self, timeout: float | None) -> None:
-        """Wait until there is something new, or until the timeout."""
+        """Wait until there is something new, or until the timeout.
+
+        In Python 3.11 `asyncio.wait_for` loses a cancellation that comes with the news.
+        """
         self._news.clear()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._news.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._news.wait()
 
     async def close(self) -> None:
         """Stop reading."""

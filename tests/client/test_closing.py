@@ -101,6 +101,28 @@ def test_a_task_that_is_cancelled_stays_so(running, fake, method, argument):
     asyncio.run(run())
 
 
+def test_a_cancellation_that_comes_with_an_input_is_not_lost(running, fake):
+    fake.delay = 1.0
+
+    async def run():
+        async def images():
+            yield pixels(0)
+            await asyncio.sleep(0.2)
+            yield pixels(1)
+            task.cancel()
+            await asyncio.sleep(60)
+
+        async def take():
+            async with AsyncClient(running.target) as client:
+                return [result async for result in client.compress_many(images())]
+
+        task = asyncio.create_task(take())
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, 10)
+
+    asyncio.run(run())
+
+
 def test_a_word_of_the_server_is_heard_although_the_client_is_closed(running, fake, monkeypatch):
     fake.faults.append(Fault(grpc.StatusCode.NOT_FOUND, "UNKNOWN_MODEL"))
     client = Client(running.target)
