@@ -66,7 +66,7 @@ class Mailbox:
 
     def __init__(self, inputs: AsyncIterator[Item]) -> None:
         self.events: deque[Event] = deque()
-        self.items: deque[Item | Exception | None] = deque()
+        self.items: deque[Item | BaseException | None] = deque()
         self._inputs = inputs
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
@@ -78,7 +78,7 @@ class Mailbox:
         with contextlib.suppress(RuntimeError):  # the loop may be closed by now
             self._loop.call_soon_threadsafe(self._put, self.events, event)
 
-    def take(self) -> Item | Exception | None:
+    def take(self) -> Item | BaseException | None:
         """Return the next input, or what reading it raised."""
         self._room.set()
         return self.items.popleft()
@@ -109,7 +109,7 @@ class Mailbox:
                 while len(self.items) >= _AHEAD:
                     self._room.clear()
                     await self._room.wait()
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:  # the source may have been cancelled
             self._put(self.items, error)
         else:
             self._put(self.items, END)
@@ -129,7 +129,7 @@ async def drive(run: Run[Any], box: Mailbox) -> AsyncGenerator[Any, None]:
                 run.handle(*box.events.popleft())
             elif run.wants_input and box.items:
                 item = box.take()
-                if isinstance(item, Exception):
+                if isinstance(item, BaseException):
                     run.break_off(item)
                 else:
                     run.add(item)

@@ -62,7 +62,7 @@ class Run(Generic[R]):
         self._ending: dict[Sender, Retry] = {}
         """Streams that were told that no more comes, and how long their end is waited for."""
         self._inputs_ended = False
-        self._broken: Exception | None = None
+        self._broken: BaseException | None = None
         """What the inputs' source raised."""
         self._answered = False
 
@@ -93,7 +93,7 @@ class Run(Generic[R]):
             self._backlog.append(chunk)
         self._advance()
 
-    def break_off(self, error: Exception) -> None:
+    def break_off(self, error: BaseException) -> None:
         """Take what the inputs' source raised in place of an item: no more come.
 
         It is for `end` to raise; where the results are of use only together, it is raised now.

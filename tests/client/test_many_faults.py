@@ -1,5 +1,6 @@
 """Runs of many items in which a connection, the server, or an item fails."""
 
+import asyncio
 import itertools
 import time
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from kompakt_client import (
+    AsyncClient,
     DeadlineExceededError,
     InvalidRequestError,
     MessageTooLargeError,
@@ -179,6 +181,27 @@ def test_what_was_read_is_handed_out_before_an_input_that_cannot_be(
     assert len(results) == num_good
     assert made == {n: pixels(n, 2, 2).tobytes() for n in range(num_good)}
     assert fake.num_clean_ends == 1
+
+
+@pytest.mark.parametrize("method", ["compress_many", "evaluate"])
+def test_a_source_that_was_cancelled_ends_the_run(running, method):
+    indices = []
+
+    async def images():
+        yield pixels(0)
+        raise asyncio.CancelledError
+
+    async def run():
+        async with AsyncClient(running.target) as client:
+            made = getattr(client, method)(images())
+            if method == "evaluate":
+                await made
+            async for result in made:
+                indices.append(result.index)
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(asyncio.wait_for(run(), 10))
+    assert indices == [0] * (method == "compress_many")
 
 
 def test_an_evaluation_ends_at_once_with_an_input_that_cannot_be_read(client, fake):
