@@ -149,6 +149,14 @@ class Run(Generic[R]):
             if not lane.sent:
                 lane.retry = None
 
+    def spend(self, seconds: float) -> None:
+        """Let time pass in which the server was not waited for: it ends pauses alone."""
+        paused = [(lane, lane.wake) for lane in self._lanes if lane.wake is not None]
+        for lane, wake in paused:
+            lane.wake = wake - seconds
+        if paused:
+            self.tick()
+
     def close(self) -> None:
         """Give up all streams."""
         for link in (*(lane.link for lane in self._lanes), *self._ending):

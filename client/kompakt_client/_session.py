@@ -72,12 +72,14 @@ def drive(run: Run[Any], events: queue.SimpleQueue[Event], inputs: Iterator[Item
 
 
 def _read(run: Run[Any], inputs: Iterator[Item]) -> None:
+    begun = time.monotonic()
     try:
         item = next(inputs, END)
     except Exception as error:
         run.break_off(error)
     else:
         run.add(item)
+        run.spend(time.monotonic() - begun)
 
 
 def _wait(run: Run[Any], events: queue.SimpleQueue[Event]) -> None:

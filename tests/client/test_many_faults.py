@@ -9,6 +9,7 @@ import pytest
 
 from kompakt_client import (
     AsyncClient,
+    Client,
     DeadlineExceededError,
     InvalidRequestError,
     MessageTooLargeError,
@@ -43,6 +44,23 @@ def test_a_server_that_dies_and_comes_back_loses_and_doubles_nothing(client, run
 
     assert sorted(indices) == list(range(1000))
     assert indices == sorted(indices) or not ordered
+
+
+def test_a_slow_source_does_not_keep_lost_images_waiting(running, fake):
+    fake.cut_streams_after.append(2)
+    num_streams = []
+
+    def images():
+        for seed in range(40):
+            time.sleep(0.02)
+            num_streams.append(fake.num_calls("StreamCompress"))
+            yield pixels(seed, 2, 2)
+
+    with Client(running.target, retry=FAST) as client:
+        results = list(client.compress_many(images()))
+
+    assert stored(results) == [pixels(seed, 2, 2).tobytes() for seed in range(40)]
+    assert num_streams[-1] == 2
 
 
 def test_one_of_several_connections_may_die(make_client, fake):

@@ -294,6 +294,19 @@ def test_only_time_spent_waiting_passes_the_deadline():
         server.pass_time(0.2)
 
 
+def test_time_spent_elsewhere_passes_no_deadline_but_ends_a_pause():
+    server = Server(timeout=1.0)
+    server.feed(1)
+    server.run.spend(9.0)
+    server.run.handle(server.streams[0], LOST)
+    assert len(server.streams) == 1
+
+    server.run.spend(9.0)
+
+    assert sizes(server.streams[1]) == [1]
+    assert server.run.timeout() == 1.0
+
+
 def test_an_idle_run_waits_for_nothing():
     server = Server()
     server.feed(1)
