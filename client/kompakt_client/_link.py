@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from kompakt_client._config import Settings
 from kompakt_client._errors import KompaktError, UnavailableError
-from kompakt_client._status import error_of_call
+from kompakt_client._status import error_of_call, error_of_channel
 
 Outcome: TypeAlias = Message | KompaktError | None
 """What comes of a stream: a message, at last an error, or None if the server ended it."""
@@ -43,9 +43,13 @@ class Link:
         self._target = settings.target
         self._report = report
         self._closed = False
-        self._call = method(
-            iter(self._messages.get, None), metadata=settings.metadata(), wait_for_ready=wait
-        )
+        metadata = settings.metadata()
+        try:
+            self._call = method(
+                iter(self._messages.get, None), metadata=metadata, wait_for_ready=wait
+            )
+        except ValueError as error:
+            raise error_of_channel(error) from error
         threading.Thread(target=self._read, name="kompakt-stream", daemon=True).start()
 
     def send(self, message: Message | None) -> None:

@@ -17,7 +17,7 @@ from kompakt_client._errors import KompaktError
 from kompakt_client._link import Event
 from kompakt_client._many import Run
 from kompakt_client._packing import Item
-from kompakt_client._status import error_of_call
+from kompakt_client._status import error_of_call, error_of_channel
 
 
 class Session:
@@ -42,12 +42,14 @@ class Session:
         return None
 
     def _attempt(self, call: Call) -> Message | KompaktError:
+        method = self._connect()[call.method]
+        metadata = self._settings.metadata()
         try:
-            response: Message = self._connect()[call.method](
-                call.request, timeout=call.timeout, metadata=self._settings.metadata()
-            )
+            response: Message = method(call.request, timeout=call.timeout, metadata=metadata)
         except grpc.RpcError as error:
             return error_of_call(error, self._settings.target)
+        except ValueError as error:
+            return error_of_channel(error)
         return response
 
 

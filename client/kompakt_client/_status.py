@@ -40,6 +40,13 @@ def error_of_call(error: grpc.RpcError, target: str) -> KompaktError:
     return made
 
 
+def error_of_channel(error: ValueError) -> KompaktError:
+    """Return the exception for a call that could not begin: its channel was closed just before."""
+    made = KompaktError(f"the call could not begin: {error}", code="CANCELLED")
+    made.__cause__ = error
+    return made
+
+
 def error_of_item(status: status_pb2.Status) -> KompaktError:
     """Return the exception for an item that failed."""
     return _error(_CODE_NAMES.get(status.code, "UNKNOWN"), status.message, status, "")

@@ -63,6 +63,18 @@ def test_a_call_under_way_says_that_the_client_is_closed(running, fake, method, 
     closer.join()
 
 
+@CALLS
+def test_a_call_whose_client_is_closed_as_it_begins_says_so(running, method, argument):
+    def token():
+        client.close()
+        return "token"
+
+    client = Client(running.target, token=token)
+
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        finish(getattr(client, method)(argument))
+
+
 def test_a_client_that_is_closed_ends_its_runs(running):
     client = Client(running.target)
     results = client.compress_many(pixels(n, 2, 2) for n in range(1000))
