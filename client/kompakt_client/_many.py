@@ -128,7 +128,7 @@ class Run(Generic[R]):
 
     def timeout(self) -> float | None:
         """Return the seconds after which `tick` is due; None if nothing is waited for."""
-        times = [lane.wake - self.waited for lane in self._lanes if lane.wake is not None]
+        times = [wake - self.waited for _, wake in self._paused()]
         times += [retry.remaining() for retry in (*self._due_answers(), *self._ending.values())]
         return max(0.0, min(times)) if times else None
 
@@ -141,7 +141,7 @@ class Run(Generic[R]):
             if retry.remaining() <= 0:
                 link.close()
                 self._part(link, deadline_error(self._target))
-        woken = [lane for lane in self._lanes if lane.wake is not None and lane.wake <= self.waited]
+        woken = [lane for lane, wake in self._paused() if wake <= self.waited]
         for lane in woken:
             lane.wake = None
         self._advance()
@@ -165,6 +165,11 @@ class Run(Generic[R]):
 
     def _start(self) -> Retry:
         return self._patience.start(lambda: self.waited)
+
+    def _paused(self) -> Iterator[tuple[Lane, float]]:
+        """The lanes that pause, and until when; not before all that they sent is answered."""
+        lanes = (lane for lane in self._lanes if not lane.sent)
+        return ((lane, lane.wake) for lane in lanes if lane.wake is not None)
 
     def _due_answers(self) -> Iterator[Retry]:
         return (lane.retry for lane in self._lanes if lane.sent and lane.retry)
@@ -227,12 +232,20 @@ class Run(Generic[R]):
             self._ledger.finish(result)
 
     def _put_off(self, lane: Lane, refused: list[Any]) -> bool:
-        """Wait before items that a busy server refused are sent again, unless it is too late."""
+        """Wait before items that a busy server refused are sent again, unless it is too late.
+
+        Messages that were under way together and are refused count as one attempt.
+        """
         assert lane.retry is not None
         longest = max(refused, key=lambda failure: failure.error.retry_after or 0.0)
+        asked = longest.error.retry_after or 0.0
+        if lane.wake is not None and asked < lane.retry.remaining():
+            lane.wake = max(lane.wake, self.waited + asked)
+            return True
         try:
             lane.wake = self.waited + lane.retry.delay_after(longest.error)
         except KompaktError:
+            lane.retry = self._start() if lane.sent else None
             return False
         return True
 

@@ -13,6 +13,7 @@ from kompakt_client import (
     DeadlineExceededError,
     InvalidRequestError,
     MessageTooLargeError,
+    RetryPolicy,
     ServerError,
     UnavailableError,
     UnknownModelError,
@@ -100,6 +101,15 @@ def test_items_that_a_busy_server_refuses_are_sent_again(client, fake):
 
     assert stored(results) == [pixels(n, 2, 2).tobytes() for n in range(200)]
     assert fake.items_to_refuse == 0
+
+
+def test_a_window_that_is_refused_whole_is_sent_again(make_client, fake):
+    client = make_client(retry=RetryPolicy(max_attempts=3, max_backoff=0.05, initial_backoff=0.05))
+    fake.items_to_refuse = 1 + 3 * 64
+
+    results = list(client.compress_many([pixels(n, 2, 2) for n in range(300)]))
+
+    assert stored(results) == [pixels(n, 2, 2).tobytes() for n in range(300)]
 
 
 def test_a_server_that_stays_away_is_an_error(client, fake):

@@ -342,6 +342,47 @@ def test_items_that_a_busy_server_refuses_fail_when_patience_ends():
     assert (failure.index, failure.error.code) == (0, code_pb2.Code.Name(8))
 
 
+def test_messages_that_are_refused_together_count_as_one_attempt():
+    server = Server(retry=RetryPolicy(max_attempts=2, initial_backoff=0.01, max_backoff=0.01))
+    server.feed(1 + 2 * 64)
+
+    for _ in range(3):
+        server.answer(refuse=lambda _: True)
+        server.run.tick()
+    server.pass_time(0.05)
+    for _ in range(3):
+        server.answer()
+
+    assert [int(result.data) for result in server.results] == list(range(1 + 2 * 64))
+
+
+def test_a_pause_lasts_until_all_that_was_under_way_is_answered():
+    server = Server(retry=RetryPolicy(max_attempts=2, initial_backoff=0.01, max_backoff=0.01))
+    server.feed(1 + 64)
+
+    server.answer(refuse=lambda _: True)
+    server.pass_time(0.05)
+    assert server.run.timeout() > 1.0
+    server.answer(refuse=lambda _: True)
+    server.pass_time(0.05)
+    server.answer()
+    server.answer()
+
+    assert [int(result.data) for result in server.results] == list(range(1 + 64))
+
+
+def test_what_comes_after_items_that_patience_ended_for_has_its_own():
+    server = Server(timeout=1.0, retry=RetryPolicy(max_attempts=1))
+    server.feed(1 + 64)
+
+    server.pass_time(0.9)
+    server.answer(refuse=lambda _: True)
+    server.pass_time(0.9)
+    server.answer()
+
+    assert [isinstance(result, Failure) for result in server.results] == [True] + [False] * 64
+
+
 def test_results_that_are_not_due_break_the_contract():
     server = Server()
     server.feed(1)
