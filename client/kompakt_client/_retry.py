@@ -45,7 +45,10 @@ class RetryPolicy:
 
     def backoff(self, attempt: int) -> float:
         """Return the longest wait after the attempt of this number, from 1, in seconds."""
-        return min(self.initial_backoff * self.multiplier ** (attempt - 1), self.max_backoff)
+        try:
+            return min(self.initial_backoff * self.multiplier ** (attempt - 1), self.max_backoff)
+        except OverflowError:
+            return self.max_backoff if self.initial_backoff else 0.0
 
 
 DEFAULT_RETRY = RetryPolicy()

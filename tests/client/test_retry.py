@@ -40,6 +40,15 @@ def test_waits_grow_to_a_limit():
         retry.delay_after(LOST)
 
 
+@pytest.mark.parametrize("multiplier", [2, 2.0])
+def test_waits_stay_at_their_limit_however_many(multiplier):
+    policy = RetryPolicy(max_attempts=5000, initial_backoff=0.5, multiplier=multiplier)
+    eager = RetryPolicy(max_attempts=5000, initial_backoff=0, multiplier=multiplier)
+
+    assert policy.backoff(4999) == policy.max_backoff
+    assert eager.backoff(4999) == 0
+
+
 def test_jitter_is_full():
     assert start(RetryPolicy(), 100, jitter=0.0).delay_after(LOST) == 0
 
