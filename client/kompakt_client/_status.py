@@ -68,7 +68,9 @@ def _error(code: str, message: str, status: status_pb2.Status, target: str) -> K
     retry = _detail(status, error_details_pb2.RetryInfo())
     ours = info is not None and info.domain == ERROR_DOMAIN
     reason = info.reason if ours and info else ""
-    retry_after = retry.retry_delay.ToTimedelta().total_seconds() if retry else None
+    delay = retry.retry_delay if retry else None
+    # Any server may say anything: a timedelta would overflow, and nobody waits less than no time.
+    retry_after = max(0.0, delay.seconds + delay.nanos / 1e9) if delay else None
     violations = request.field_violations if request else ()
     return error_class(code, reason, retry_after=retry_after)(
         message if reason else _explain(code, message, target),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2
 
 import kompakt
 import kompakt_client
@@ -109,6 +110,17 @@ def test_a_detail_that_cannot_be_read_is_left_out():
     status.details[0].value = b"\xff\xff"
 
     assert error_of_item(status).reason == ""
+
+
+@pytest.mark.parametrize(("told", "expected"), [(-5, 0.0), (10**18, 1e18)])
+def test_any_wait_that_is_told_is_a_number_of_seconds(told, expected):
+    status = make_status(8, "busy", retry_after=1)
+    [detail] = status.details
+    retry = error_details_pb2.RetryInfo()
+    retry.retry_delay.seconds = told
+    detail.Pack(retry)
+
+    assert error_of_item(status).retry_after == expected
 
 
 def test_a_server_that_is_not_there_is_named(make_client, image):
