@@ -39,6 +39,8 @@ class Settings:
     def __post_init__(self) -> None:
         if not isinstance(self.target, str):
             raise TypeError(f"target must be a string, not {self.target!r}")
+        if not (self.token is None or callable(self.token)):
+            _check_token(self.token)
         check_timeout(self.timeout)
         if self.max_message_bytes < 1:
             raise ValueError(f"max_message_bytes must be positive, not {self.max_message_bytes}")
@@ -54,7 +56,7 @@ class Settings:
         """Return the metadata of one attempt, with the token of this moment."""
         if self.token is None:
             return ()
-        token = self.token if isinstance(self.token, str) else self.token()
+        token = _check_token(self.token()) if callable(self.token) else self.token
         return (("authorization", f"Bearer {token}"),)
 
     def patience(self, timeout: float | None) -> Patience:
@@ -106,7 +108,7 @@ def arguments_from_env(
     return {
         "target": target or environ.get("KOMPAKT_TARGET") or DEFAULT_TARGET,
         "credentials": _credentials_from_env(environ),
-        "token": environ.get("KOMPAKT_TOKEN") or None,
+        "token": _check_token(environ.get("KOMPAKT_TOKEN", ""), "KOMPAKT_TOKEN") or None,
         "timeout": _timeout_from_env(environ) if timeout is None else timeout,
     }
 
@@ -121,6 +123,15 @@ def check_timeout(timeout: float) -> float:
     if fault := fault_of_timeout(timeout):
         raise ValueError(f"a timeout {fault}, not {timeout}")
     return timeout
+
+
+def _check_token(token: str, name: str = "a token") -> str:
+    """Return a token that gRPC can send; refuse any other, without showing it."""
+    if not isinstance(token, str):
+        raise TypeError(f"{name} must be a string, not {type(token).__name__}")
+    if not (token.isascii() and token.isprintable()):
+        raise ValueError(f"{name} must be plain ASCII without line breaks or control characters")
+    return token
 
 
 def _timeout_from_env(environ: Mapping[str, str]) -> float:

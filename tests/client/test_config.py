@@ -95,6 +95,7 @@ def test_settings_are_checked_at_once(cls, settings, message):
     [
         ({"target": None}, "target must be a string, not None"),
         ({"timeout": "5"}, "timeout must be a number of seconds, not '5'"),
+        ({"token": b"secret"}, "a token must be a string, not bytes"),
     ],
 )
 def test_settings_of_another_type_are_refused(cls, settings, message):
@@ -108,6 +109,26 @@ def test_secrets_are_not_shown(running, image):
         shown = repr(client) + repr(vars(client)["_settings"])
 
     assert "secret" not in shown
+
+
+@pytest.mark.parametrize("token", ["secret\n", "s\x7fcret", "sécret"])
+@BOTH
+def test_a_token_that_no_header_can_hold_is_refused_without_being_shown(cls, monkeypatch, token):
+    monkeypatch.setenv("KOMPAKT_TOKEN", token)
+    for make, name in ((lambda: cls(token=token), "a token"), (cls.from_env, "KOMPAKT_TOKEN")):
+        with pytest.raises(ValueError, match=f"^{name} must be plain ASCII") as caught:
+            make()
+        assert "cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("method", ["compress", "compress_many"])
+def test_a_token_is_checked_when_it_is_asked_for(make_client, fake, image, method):
+    client = make_client(token=lambda: "secret\n")
+
+    with pytest.raises(ValueError, match="a token must be plain ASCII"):
+        list(getattr(client, method)([image] if method == "compress_many" else image))
+
+    assert fake.calls == []
 
 
 @BOTH
