@@ -61,8 +61,8 @@ class BaseClient:
         bounds what is sent and what is accepted. `connections` are opened to the
         server and used in turn, so that one with several workers uses them all.
 
-        Raises ValueError for a number that is not positive, a timeout over a year, or a
-        token that is not plain ASCII.
+        Raises ValueError for a number that is not positive, a timeout over a year,
+        messages of 2 GiB, or a token that is not plain ASCII.
         """
         self._settings = Settings(
             target=target,

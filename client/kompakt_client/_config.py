@@ -21,6 +21,8 @@ Token: TypeAlias = str | Callable[[], str]
 DEFAULT_TARGET = "localhost:50051"
 DEFAULT_TIMEOUT = 30.0
 DEFAULT_MESSAGE_BYTES = 64 << 20
+MOST_MESSAGE_BYTES = (1 << 31) - 1
+"""What gRPC can be told."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +46,11 @@ class Settings:
         check_timeout(self.timeout)
         if self.max_message_bytes < 1:
             raise ValueError(f"max_message_bytes must be positive, not {self.max_message_bytes}")
+        if self.max_message_bytes > MOST_MESSAGE_BYTES:
+            raise ValueError(
+                f"max_message_bytes must be at most {MOST_MESSAGE_BYTES}, "
+                f"not {self.max_message_bytes}"
+            )
         if self.connections < 1:
             raise ValueError(f"connections must be at least 1, not {self.connections}")
 

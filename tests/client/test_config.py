@@ -80,6 +80,7 @@ def test_an_authority_means_tls(monkeypatch, tmp_path):
         ({"timeout": float("inf")}, "a timeout must be a positive number"),
         ({"timeout": 1e30}, r"a timeout must be at most 31536000 seconds, a year, not 1e\+30"),
         ({"max_message_bytes": 0}, "max_message_bytes must be positive, not 0"),
+        ({"max_message_bytes": 1 << 31}, "max_message_bytes must be at most 2147483647, not 2147"),
         ({"connections": 0}, "connections must be at least 1, not 0"),
     ],
 )
