@@ -145,7 +145,7 @@ def _change(
     """Change the models: it takes time, and is never tried twice, since it has effects."""
 
     def flow() -> Flow[T]:
-        patience = settings.patience(timeout or settings.long_timeout)
+        patience = settings.patience(settings.long_timeout if timeout is None else timeout)
         response = yield from call(method, request, replace(patience, retry=_ONCE))
         return convert(response)
 

@@ -40,6 +40,22 @@ def test_a_change_is_never_tried_twice(client, fake):
     assert fake.num_calls("RollbackModel") == 1
 
 
+def test_a_change_of_no_time_is_refused(client, fake):
+    with pytest.raises(ValueError, match="a timeout must be a positive number of seconds, not 0"):
+        client.load_model("a.safetensors", timeout=0)
+
+    assert fake.calls == []
+
+
+@pytest.mark.parametrize("arguments", [["load", "a"], ["unload", VERSION], ["rollback", "fake-ae"]])
+def test_a_commands_timeout_is_that_of_the_change(run, fake, arguments):
+    fake.delay = 1.0
+
+    status, _, err = run("models", *arguments, "--timeout", "0.2")
+
+    assert (status, "in time" in err[0]) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("code", "reason", "expected"),
     [

@@ -28,17 +28,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _unload(client: Client, args: argparse.Namespace) -> list[Row]:
-    gone = client.unload_model(args.model, all_versions=args.all_versions)
+    gone = client.unload_model(args.model, all_versions=args.all_versions, timeout=args.timeout)
     return [{"change": "unload", "model": model, "is_current": False} for model in gone]
 
 
 def _change(client: Client, args: argparse.Namespace) -> Row:
     if args.change == "load":
-        model = client.load_model(args.path, promote=args.promote)
+        model = client.load_model(args.path, promote=args.promote, timeout=args.timeout)
     elif args.change == "promote":
-        model = client.promote_model(args.model)
+        model = client.promote_model(args.model, timeout=args.timeout)
     else:
-        model = client.rollback_model(args.name)
+        model = client.rollback_model(args.name, timeout=args.timeout)
     return {"change": args.change, "model": model.reference, "is_current": model.is_current}
 
 
