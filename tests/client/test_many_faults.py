@@ -193,6 +193,15 @@ def test_an_evaluation_is_begun_again_only_before_its_first_answer(client, fake)
         client.evaluate(images)
 
 
+def test_an_evaluations_reconstructions_come_one_image_a_message(client, fake):
+    fake.max_images = 1
+    images = [pixels(seed) for seed in range(5)]
+
+    evaluation = client.evaluate(images, reconstructions=True)
+
+    assert len(evaluation.images) == evaluation.pooled[0].num_images == 5
+
+
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("num_good", [1, 300])
 def test_what_was_read_is_handed_out_before_an_input_that_cannot_be(
