@@ -17,11 +17,17 @@ def write_file(path: str | os.PathLike[str], data: bytes) -> Path:
     if given.exists() and not given.is_file():
         given.write_bytes(data)
         return given
-    target = given.resolve()
+    try:
+        _replace(given.resolve(), data)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+    return given
+
+
+def _replace(target: Path, data: bytes) -> None:
     temporary = target.with_name(f".{os.urandom(8).hex()}.tmp")
     try:
         temporary.write_bytes(data)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
-    return given

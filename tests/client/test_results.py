@@ -80,6 +80,16 @@ def test_nothing_is_left_of_a_file_that_cannot_be_written(tmp_path, monkeypatch)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["missing/file", "taken/file", f"{'long' * 64}"])
+def test_a_file_that_cannot_be_written_is_named_as_it_was_given(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_bytes(b"")
+
+    with pytest.raises(OSError, match=rf"\] [\w ]+: '{name}'$"):
+        write_file(name, b"data")
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
 def test_a_link_stays_a_link(tmp_path):
     (tmp_path / "real").write_bytes(b"old")
     (tmp_path / "link").symlink_to(tmp_path / "real")
