@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
@@ -184,12 +184,13 @@ class AsyncClient(BaseClient):
                     yield result
 
 
-async def _prepared(inputs: Any, prepare: Callable[[Any], Item]) -> AsyncIterator[Item]:
-    async for source in _stream(inputs):
-        yield await asyncio.to_thread(prepare, source) if is_slow(source) else prepare(source)
+async def _prepared(inputs: Any, prepare: Callable[[Any], Item]) -> AsyncGenerator[Item, None]:
+    async with aclosing(_stream(inputs)) as sources:
+        async for source in sources:
+            yield await asyncio.to_thread(prepare, source) if is_slow(source) else prepare(source)
 
 
-async def _stream(inputs: Any) -> AsyncIterator[Any]:
+async def _stream(inputs: Any) -> AsyncGenerator[Any, None]:
     if isinstance(inputs, AsyncIterable):
         async for source in inputs:
             yield source

@@ -64,7 +64,7 @@ class AsyncSession:
 class Mailbox:
     """What a run waits for: events of its streams, and its inputs, read a few ahead."""
 
-    def __init__(self, inputs: AsyncIterator[Item]) -> None:
+    def __init__(self, inputs: AsyncGenerator[Item, None]) -> None:
         self.events: deque[Event] = deque()
         self.items: deque[Item | BaseException | None] = deque()
         self._inputs = inputs
@@ -94,9 +94,10 @@ class Mailbox:
                 await self._news.wait()
 
     async def close(self) -> None:
-        """Stop reading."""
+        """Stop reading, and let go of the inputs."""
         self._reader.cancel()
         await asyncio.gather(self._reader, return_exceptions=True)
+        await self._inputs.aclose()
 
     def _put(self, box: deque[Any], what: Any) -> None:
         box.append(what)

@@ -1,6 +1,7 @@
 """Any number of items, over the streaming methods."""
 
 import asyncio
+import gc
 import itertools
 import threading
 import time
@@ -159,6 +160,26 @@ def test_leaving_a_run_early_ends_its_stream_and_leaves_no_thread(client, fake):
         time.sleep(0.01)
     assert left() == []
     assert fake.streams_over == ["StreamCompress"]
+
+
+def test_leaving_a_run_early_lets_go_of_its_source(client):
+    closed = []
+
+    def images():
+        try:
+            yield from (pixels(seed, 2, 2) for seed in range(2000))
+        finally:
+            closed.append(True)
+
+    results = client.compress_many(images())
+    gc.disable()
+    try:
+        next(results)
+        results.close()
+        client.server_info()
+        assert closed == [True]
+    finally:
+        gc.enable()
 
 
 def test_a_run_may_be_left_before_it_begins(client, fake):
