@@ -115,9 +115,16 @@ class Operation(Generic[R_co]):
         return [
             Failure(index=index, error=error_of_item(result.status))
             if result.status.code
-            else self.convert(result, response, index)
+            else self._read(result, response, index)
             for index, result in zip(chunk.indices, response.results, strict=True)
         ]
+
+    def _read(self, result: Any, response: Any, index: int) -> R_co:
+        try:
+            return self.convert(result, response, index)
+        except (ArithmeticError, LookupError, ValueError) as error:
+            message = f"the result of item {index} cannot be read: {error}"
+            raise broken_answer(message) from error
 
 
 def compress(

@@ -393,6 +393,23 @@ def test_results_that_are_not_due_break_the_contract():
         server.run.handle(server.streams[0], answer)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"latents": pb.Tensor(shape=[1], data_type=99, data=b"1")},
+        {"reconstruction": pb.RawImage(height=2, width=2, channels=3, data=b"1")},
+    ],
+)
+def test_results_that_cannot_be_read_break_the_contract(fields):
+    server = Server()
+    server.feed(1)
+    answer = server.streams[0].answer()
+    answer.results[0].MergeFrom(pb.CompressResult(**fields))
+
+    with pytest.raises(ServerError, match="breaks the contract: the result of item 0 cannot be"):
+        server.run.handle(server.streams[0], answer)
+
+
 def test_a_farewell_that_does_not_come_is_not_waited_for_longer():
     server = Server(timeout=1.0)
     server.feed(1)
