@@ -22,6 +22,8 @@ from kompakt_codec.codec import Codec
 
 _NUM_REQUESTS = 256
 _START_SECONDS = 120
+# ONNX Runtime would report to its maker meanwhile; ours does not either.
+_ENVIRONMENT = {"PYTHONPATH": "", "OMP_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"}
 
 
 class PeerService:
@@ -44,7 +46,7 @@ class PeerService:
             ),
             {plan.cores.server},
             plan.directory / f"{peer.name}.log",
-            {**peer.environment, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"},
+            {**peer.environment, **_ENVIRONMENT},
         )
 
     def __enter__(self) -> Self:

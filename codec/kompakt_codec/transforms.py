@@ -13,8 +13,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
-import openvino
 import torch
 from torch import nn
 
@@ -22,6 +20,7 @@ from kompakt_codec.cuda import CudaTransform
 from kompakt_codec.entropy import Levels, Symbols
 from kompakt_codec.images import Pixels
 from kompakt_codec.models import ImageSpec, TransformModel
+from kompakt_codec.runtimes import onnxruntime, openvino
 from kompakt_codec.tensors import tensor_of
 
 _OPSET = 17

@@ -1,5 +1,6 @@
 """ONNX Runtime and OpenVINO against PyTorch, the reference."""
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -149,3 +150,12 @@ def test_a_model_that_another_thread_dropped_leaves_signals_alone():
     command = [sys.executable, "-c", _SIGNALLED]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert done.stdout == "handled\n"
+
+
+def test_the_runtimes_report_to_nobody(tmp_path):
+    told = {"CI", "TF_BUILD", "JENKINS_URL", "XDG_CACHE_HOME", "ORT_DISABLE_TELEMETRY"}
+    environment = {name: value for name, value in os.environ.items() if name not in told}
+    command = [sys.executable, "-c", "import kompakt_codec.transforms"]
+    subprocess.run(command, env={**environment, "HOME": str(tmp_path)}, check=True)
+    # Each would begin with an identity for the reports from this machine.
+    assert {path.name for path in tmp_path.rglob("*")} & {"deviceid", "openvino_ga_cid"} == set()
