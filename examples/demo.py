@@ -7,10 +7,11 @@ stops the service.
 
 import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("demo-out"), help="where to write to")
     parser.add_argument("--images", type=int, default=100, help="how many digits to measure")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # and stop the service
     arguments.out.mkdir(parents=True, exist_ok=True)
     console = Console()
     digits, source = real_digits(arguments.images)
@@ -78,24 +80,33 @@ def real_digits(count: int) -> tuple[np.ndarray, str]:
 
 @contextmanager
 def service() -> Iterator[str]:
-    """Run ``kompakt serve`` on free ports; its target. Stopped by SIGTERM at the end."""
+    """Run ``kompakt serve`` on free ports; its target. Stopped by SIGTERM at the end.
+
+    Its settings are the defaults: what the environment says is for another server.
+    """
     command = [Path(sys.executable).parent / "kompakt", "serve", "--host", "127.0.0.1"]
     flags = ["--port", "0", "--metrics-port", "0", "--log-format", "json"]
-    process = subprocess.Popen([*command, *flags], stderr=subprocess.PIPE, text=True)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("KOMPAKT_")}
+    process = subprocess.Popen(
+        [*command, *flags], stderr=subprocess.PIPE, text=True, env=environment
+    )
     assert process.stderr is not None
     try:
-        port = None
-        for line in process.stderr:
-            record = json.loads(line)
-            if record["message"] == "serving":
-                port = record["port"]
-                break
-        if port is None:
-            raise SystemExit("demo: the service did not start")
-        yield f"127.0.0.1:{port}"
+        yield f"127.0.0.1:{port_of(process.stderr)}"
     finally:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
+
+
+def port_of(log: Iterable[str]) -> int:
+    """The port that a service's log names. Ends the demo with its last words if it names none."""
+    words = "it said nothing"
+    for line in log:
+        words = line.strip() or words
+        record = json.loads(line) if line.startswith("{") else {}
+        if record.get("message") == "serving":
+            return int(record["port"])
+    raise SystemExit(f"demo: the service did not start: {words}")
 
 
 def round_trip(client: Client, digits: np.ndarray, directory: Path) -> dict[str, np.ndarray]:
