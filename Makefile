@@ -56,7 +56,7 @@ types: setup  ## Check types (mypy --strict)
 	$(BIN)/mypy
 
 PROTOC = $(BIN)/python -m grpc_tools.protoc -Iproto \
-	-I$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+	-I"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 
 proto: setup  ## Generate the stubs from the contract
 	PATH="$(abspath $(BIN)):$$PATH" $(PROTOC) --python_out=proto --grpc_python_out=proto \

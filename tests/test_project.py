@@ -67,6 +67,16 @@ def test_importing_has_no_side_effects(package):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_the_contract_is_linted_in_a_folder_with_a_space(tmp_path):
+    here = tmp_path / "a checkout"
+    here.mkdir()
+    for name in ("Makefile", "buf.yaml", "proto", "tests"):
+        (here / name).symlink_to(ROOT / name)
+    (here / ".venv").symlink_to(sys.prefix)
+    command = ["make", "--old-file=.venv/.complete", "proto-lint"]
+    subprocess.run(command, cwd=here, check=True)
+
+
 def test_relative_links_in_the_documents_lead_somewhere():
     for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
         for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
