@@ -38,6 +38,7 @@ test: setup lint types  ## Run the whole suite: lint, types, tests
 	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-full: setup  ## Hold every promise on all test digits, in about half an hour
+	@mkdir -p build
 	$(BIN)/pytest -s -m full tests/full
 	$(BIN)/python -m tests.full.streams write build/streams.npz
 	$(BIN)/python -m tests.full.streams check build/streams.npz

@@ -77,6 +77,14 @@ def test_the_contract_is_linted_in_a_folder_with_a_space(tmp_path):
     subprocess.run(command, cwd=here, check=True)
 
 
+def test_the_full_tests_make_the_folder_that_they_write_to():
+    done = subprocess.run(
+        ["make", "--dry-run", "test-full"], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    before, _, _ = done.stdout.partition("build/streams.npz")
+    assert "mkdir -p build" in before
+
+
 def test_relative_links_in_the_documents_lead_somewhere():
     for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
         for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
