@@ -83,9 +83,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="kompakt serve",
         description="Load every checkpoint of a directory and serve it over gRPC.",
-        epilog="A setting comes from its flag, else from the environment (KOMPAKT_PORT for "
-        "--port), else from the file, else it has its default. The default models lie in "
+        epilog="A setting comes from its flag, else from the environment (KOMPAKT_PORT for\n"
+        "--port), else from the file, else it has its default. The default models lie in\n"
         f"{DEFAULT_MODELS}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,  # a path is not wrapped
     )
     parser.add_argument("--config", type=Path, help="TOML file of settings, such as port = 50051")
     for name, field in Settings.model_fields.items():

@@ -13,6 +13,7 @@ import pytest
 
 from kompakt.v1 import compression_pb2 as pb
 from kompakt.v1 import compression_pb2_grpc as pb_grpc
+from kompakt_service.cli import main
 from kompakt_service.settings import SettingsError, load_settings
 from tests.service.support import raw
 
@@ -37,6 +38,17 @@ main(["--help"])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "--torch-threads" in done.stdout
+
+
+def test_the_last_line_of_help_is_where_the_default_models_lie(monkeypatch, capsys):
+    models = Path(
+        "/home/ann/projects/tiles/.venv/lib/python3.11/site-packages/kompakt_service/models"
+    )
+    monkeypatch.setattr("kompakt_service.cli.DEFAULT_MODELS", models)
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert capsys.readouterr().out.splitlines()[-1].strip() == str(models)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
