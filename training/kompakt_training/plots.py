@@ -1,5 +1,6 @@
 """Pictures of a training: loss curves, and originals beside what comes back."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 
+from kompakt_codec.files import write_whole
 from kompakt_training.imageset import Images
 from kompakt_training.losses import LOSS_LABELS
 from kompakt_training.state import HistoryRow
@@ -94,4 +96,6 @@ def _figure(width: float, height: float, title: str) -> Figure:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=_DPI, format="png", metadata={"Software": None})
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=_DPI, format="png", metadata={"Software": None})
+    write_whole(path, buffer.getvalue())

@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 
 from kompakt_codec.checkpoint import Checkpoint
+from kompakt_codec.files import write_whole
 from kompakt_codec.images import (
     DEFAULT_LIMITS,
     FileFormat,
@@ -36,7 +37,7 @@ def write_sheet(parser: Parser, args: argparse.Namespace) -> None:
         images = interpolate(checkpoint, ends[0], ends[1], count=args.count, level=level)
     else:
         images = draw(checkpoint, count=args.count, seed=args.seed, level=level)
-    args.out.write_bytes(encode_image(sheet(images, args.columns), FileFormat.PNG))
+    write_whole(args.out, encode_image(sheet(images, args.columns), FileFormat.PNG))
     say(Console(), f"wrote {len(images)} images to {args.out}")
 
 
