@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.processes import ONE_THREAD, Background, free_port
+from benchmarks.processes import ONE_THREAD, Background, end_on_sigterm, free_port
 from kompakt_client import Client
 
 _SUFFIXES = (".png", ".webp", ".jpg", ".jpeg")
@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     paths = sorted(p for p in arguments.folder.iterdir() if p.suffix.lower() in _SUFFIXES)
     if not paths:
         parser.error(f"{arguments.folder} holds no photographs")
+    end_on_sigterm()
     port = free_port()
     command = [str(Path(sys.executable).parent / "kompakt"), "serve", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--metrics-port", "0"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -35,6 +36,11 @@ def pinned(cores: Iterable[int]) -> Iterator[None]:
         os.sched_setaffinity(0, own)
 
 
+def end_on_sigterm() -> None:
+    """Let SIGTERM end this process by an exception, so that its servers end too."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+
+
 def module(name: str, *arguments: object, python: Path | str = sys.executable) -> list[str]:
     """The command that runs a module of this repository."""
     return [str(python), "-m", f"benchmarks.{name}", *map(str, arguments)]
@@ -57,12 +63,14 @@ def run_for_json(
             text=True,
             env={**os.environ, **(environment or {})},
         )
-    try:
-        out, err = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        raise BenchmarkError(f"{_name(command)} took over {timeout:.0f} s") from None
+    with process:
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except BaseException as exc:  # an interrupt too
+            process.kill()
+            if isinstance(exc, subprocess.TimeoutExpired):
+                raise BenchmarkError(f"{_name(command)} took over {timeout:.0f} s") from None
+            raise
     if process.returncode:
         raise BenchmarkError(f"{_name(command)}: {_tail(err)}")
     return json.loads(out.splitlines()[-1])

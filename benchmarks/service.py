@@ -60,7 +60,7 @@ class Service:
         try:
             self._process.wait_until(self.is_healthy)
             self._ask(images=1)  # what is loaded or compiled at the first call
-        except BenchmarkError:
+        except BaseException:  # an interrupt too
             self._process.stop()
             raise
         return self

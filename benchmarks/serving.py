@@ -22,7 +22,7 @@ from benchmarks.machine import describe_run
 from benchmarks.overload import measure_overload
 from benchmarks.peers.registry import PEERS
 from benchmarks.plan import Plan
-from benchmarks.processes import ROOT, BenchmarkError
+from benchmarks.processes import ROOT, BenchmarkError, end_on_sigterm
 from benchmarks.ratios import summarise
 from benchmarks.report import print_results, write_results
 from benchmarks.workload import CHECKPOINT, MODEL, Work
@@ -92,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown := sorted(set(parts) - set(PARTS)):
         print(f"unknown: {', '.join(unknown)}; there are {', '.join(PARTS)}", file=sys.stderr)
         return 2
+    end_on_sigterm()
     torch.set_num_threads(1)
     codec = Codec.load(CHECKPOINT)
     with tempfile.TemporaryDirectory(prefix="kompakt-bench-") as directory:

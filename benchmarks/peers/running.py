@@ -53,9 +53,11 @@ class PeerService:
         try:
             self._process.wait_until(lambda: accepts_connections(self._port), _START_SECONDS)
             self._process.wait_until(self._answers, _START_SECONDS)
-        except BenchmarkError as exc:
+        except BaseException as exc:  # an interrupt too
             self._process.stop()
-            raise BenchmarkError(f"{exc}; {self._last_failure}") from exc
+            if isinstance(exc, BenchmarkError):
+                raise BenchmarkError(f"{exc}; {self._last_failure}") from exc
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

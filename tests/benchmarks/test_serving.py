@@ -1,13 +1,19 @@
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 
+import numpy as np
+import psutil
 import pytest
 
-from benchmarks.processes import ROOT, Background, BenchmarkError
+from benchmarks.plan import Plan
+from benchmarks.processes import ROOT, Background, BenchmarkError, run_for_json
 from benchmarks.ratios import GOALS
+from benchmarks.service import Service
+from benchmarks.workload import Work
 
 MEASURED = {"unary64_vs_empty", "alone_p50_vs_empty", "bare_images_per_s"}
 
@@ -34,6 +40,48 @@ def test_a_run_says_where_and_when(results):
     assert results["versions"]["grpcio"]
     samples = results["blocks"]["service"]["compress"]["unary64"]
     assert samples[0]["images_per_second"] > 0
+
+
+@pytest.fixture
+def plan(tmp_path):
+    digits = np.zeros((1, 28, 28, 1), np.uint8)
+    return Plan(directory=tmp_path, work=Work(digits=digits, frames=[], source="none"))
+
+
+def test_an_interrupted_start_leaves_no_server(plan, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Service, "is_healthy", interrupt)
+    service = Service(plan)
+    with pytest.raises(KeyboardInterrupt), service:
+        pass
+    assert not psutil.pid_exists(service._process.pid)
+
+
+def test_an_interrupted_run_leaves_no_generator(monkeypatch):
+    started = []
+
+    class Interrupted(subprocess.Popen):
+        def communicate(self, *_, **__):
+            started.append(self)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_for_json(["sleep", "60"], os.sched_getaffinity(0))
+    assert started[0].poll() == -signal.SIGKILL
+
+
+def test_a_terminated_run_leaves_no_server(tmp_path):
+    (tmp_path / "photo.png").touch()
+    command = [sys.executable, "-m", "benchmarks.photos", str(tmp_path)]
+    process = psutil.Popen(command, cwd=ROOT)
+    while not (servers := process.children()):
+        assert process.poll() is None
+    process.terminate()
+    assert process.wait(30) == 128 + signal.SIGTERM
+    assert psutil.wait_procs(servers, 1)[1] == []
 
 
 def test_a_server_that_ends_says_its_last_words(tmp_path):
