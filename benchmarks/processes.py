@@ -95,7 +95,7 @@ class Background:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **(environment or {})},
+                env={**_without_settings(os.environ), **(environment or {})},
             )
 
     def __enter__(self) -> Self:
@@ -145,6 +145,11 @@ class Background:
             return [process, *process.children(recursive=True)]
         except psutil.NoSuchProcess:
             return []
+
+
+def _without_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment without what it says of another server."""
+    return {k: v for k, v in environment.items() if not k.startswith("KOMPAKT_")}
 
 
 def free_port() -> int:

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from benchmarks.plan import Plan
-from benchmarks.processes import ROOT, Background, BenchmarkError, run_for_json
+from benchmarks.processes import ONE_THREAD, ROOT, Background, BenchmarkError, run_for_json
 from benchmarks.ratios import GOALS
 from benchmarks.service import Service
 from benchmarks.workload import Work
@@ -91,3 +91,15 @@ def test_a_server_that_ends_says_its_last_words(tmp_path):
         pytest.raises(BenchmarkError, match="ended: no such flag"),
     ):
         process.wait_until(lambda: False)
+
+
+def test_settings_of_another_server_are_not_the_measured_ones(tmp_path, monkeypatch):
+    monkeypatch.setenv("KOMPAKT_WORKERS", "4")
+    monkeypatch.setenv("KOMPAKT_TORCH_THREADS", "8")
+    with (
+        Background(["env"], os.sched_getaffinity(0), tmp_path / "log", ONE_THREAD) as process,
+        pytest.raises(BenchmarkError, match="ended"),
+    ):
+        process.wait_until(lambda: False)
+    settings = [s for s in (tmp_path / "log").read_text().split() if s.startswith("KOMPAKT_")]
+    assert settings == ["KOMPAKT_TORCH_THREADS=1"]
