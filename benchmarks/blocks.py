@@ -91,7 +91,12 @@ def measure_compressai(plan: Plan) -> Block:
             *plan.burst(),
             python=python,
         )
-        rates = run_for_json(command, {plan.cores.server}, environment={"PYTHONPATH": ""})
+        rates = run_for_json(
+            command,
+            {plan.cores.server},
+            timeout=plan.patience,
+            environment={"PYTHONPATH": ""},
+        )
         return {direction: {"images_per_second": rate} for direction, rate in rates.items()}
 
     wholes = {
@@ -155,5 +160,5 @@ def _on_service(
 
 def _bare(plan: Plan, checkpoint: Path = CHECKPOINT) -> dict[str, Sample]:
     command = module("bare", "--checkpoint", checkpoint, *plan.burst())
-    rates = run_for_json(command, {plan.cores.server})
+    rates = run_for_json(command, {plan.cores.server}, timeout=plan.patience)
     return {direction: {"images_per_second": rate} for direction, rate in rates.items()}

@@ -58,6 +58,11 @@ class Plan:
             shutil.copy(CHECKPOINT, directory)
         return directory
 
+    @property
+    def patience(self) -> float:
+        """Seconds after which a burst, or one in each direction, is given up."""
+        return 120 + 2 * (self.seconds + self.warm_up)
+
     def burst(self) -> list[str]:
         """The generators' and the bare codec's flags of time."""
         return ["--seconds", str(self.seconds), "--warm-up", str(self.warm_up)]

@@ -121,7 +121,9 @@ class Service:
             *self._plan.burst(),
             *(["--stream"] if load.stream else []),
         )
-        sample = run_for_json(command, cores or {self._plan.cores.generator})
+        sample = run_for_json(
+            command, cores or {self._plan.cores.generator}, timeout=self._plan.patience
+        )
         return checked(sample, load.images)
 
 

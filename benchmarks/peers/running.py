@@ -75,7 +75,9 @@ class PeerService:
             *("--in-flight", in_flight, *times),
             *(("--method", method) if method else ()),
         )
-        return checked(run_for_json(command, {self._plan.cores.generator}))
+        return checked(
+            run_for_json(command, {self._plan.cores.generator}, timeout=self._plan.patience)
+        )
 
     def _answers(self) -> bool:
         """Whether both transforms answer; what listens need not have loaded them yet."""

@@ -4,11 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import psutil
 import pytest
 
+from benchmarks import blocks
+from benchmarks.blocks import measure_bare, measure_compressai
 from benchmarks.plan import Plan
 from benchmarks.processes import ONE_THREAD, ROOT, Background, BenchmarkError, run_for_json
 from benchmarks.ratios import GOALS
@@ -103,3 +106,17 @@ def test_settings_of_another_server_are_not_the_measured_ones(tmp_path, monkeypa
         process.wait_until(lambda: False)
     settings = [s for s in (tmp_path / "log").read_text().split() if s.startswith("KOMPAKT_")]
     assert settings == ["KOMPAKT_TORCH_THREADS=1"]
+
+
+@pytest.mark.parametrize("measure", [measure_bare, measure_compressai])
+def test_long_bursts_are_waited_for(plan, monkeypatch, measure):
+    waited = []
+
+    def run(*_, timeout=120, **__):
+        waited.append(timeout)
+        return {"compress": 1.0, "decompress": 1.0}
+
+    monkeypatch.setattr(blocks, "run_for_json", run)
+    monkeypatch.setattr(blocks, "prepare_environment", lambda *_, **__: "python")
+    measure(replace(plan, seconds=300.0))
+    assert min(waited) > 2 * 300  # both directions
