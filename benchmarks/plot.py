@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.plan import DIRECTIONS
+from benchmarks.report import commit_of
 from benchmarks.serving import RESULTS
 
 _COLOURS = {"compress": "#1f6f8b", "decompress": "#e0a458"}
@@ -44,7 +45,7 @@ def draw(results: Mapping[str, Any], path: Path) -> None:
     right.legend(loc="lower right", frameon=False)
     figure.supxlabel(
         "images/s on one core, 28x28; * the bare transforms, without entropy coding\n"
-        f"{results['machine']['processor']}, {results['date'][:10]}, {results['commit'][:7]}",
+        f"{results['machine']['processor']}, {results['date'][:10]}, {commit_of(results)}",
         fontsize=8,
     )
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)

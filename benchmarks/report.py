@@ -15,11 +15,15 @@ from benchmarks.ratios import GOALS
 def write_results(path: Path, results: Mapping[str, Any]) -> None:
     """Write results, and a copy beside them that the date and the commit name."""
     text = json.dumps(results, indent=2) + "\n"
-    when, commit = results["date"][:10], (results["commit"] or "unknown")[:7]
-    dated = f"{path.stem}-{when}-{commit}{path.suffix}"
+    dated = f"{path.stem}-{results['date'][:10]}-{commit_of(results)}{path.suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
     for one in (path, path.with_name(dated)):
         one.write_text(text)
+
+
+def commit_of(results: Mapping[str, Any]) -> str:
+    """The commit that was measured, shortened."""
+    return (results["commit"] or "unknown")[:7]
 
 
 def print_results(results: Mapping[str, Any]) -> None:

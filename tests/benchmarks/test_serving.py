@@ -12,9 +12,12 @@ import pytest
 
 from benchmarks import blocks
 from benchmarks.blocks import measure_bare, measure_compressai
+from benchmarks.machine import describe_run
 from benchmarks.plan import Plan
+from benchmarks.plot import draw
 from benchmarks.processes import ONE_THREAD, ROOT, Background, BenchmarkError, run_for_json
 from benchmarks.ratios import GOALS
+from benchmarks.report import write_results
 from benchmarks.service import Service
 from benchmarks.workload import Work
 
@@ -120,3 +123,12 @@ def test_long_bursts_are_waited_for(plan, monkeypatch, measure):
     monkeypatch.setattr(blocks, "prepare_environment", lambda *_, **__: "python")
     measure(replace(plan, seconds=300.0))
     assert min(waited) > 2 * 300  # both directions
+
+
+def test_results_outside_a_repository_are_drawn_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")  # nor is there a git
+    results = {**describe_run(), "blocks": {}}
+    assert results["commit"] is None
+    write_results(tmp_path / "serving.json", results)
+    draw(json.loads((tmp_path / "serving.json").read_text()), tmp_path / "serving.svg")
+    assert "unknown" in {path.stem.rpartition("-")[2] for path in tmp_path.iterdir()}
