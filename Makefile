@@ -89,4 +89,5 @@ distclean: clean  ## Remove .venv too
 	rm -rf $(VENV)
 
 clean:  ## Remove what was built, not .venv
-	rm -rf build dist demo-out report-out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist demo-out report-out .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+		.import_linter_cache
