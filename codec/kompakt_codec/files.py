@@ -5,11 +5,18 @@ from pathlib import Path
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that a kill leaves the old one or the new one, and a failure nothing else."""
-    partial = path.with_name(path.name + ".partial")
+    """Write a file so that a kill leaves the old one or the new one, and a failure nothing else.
+
+    A link stays one, and what is no regular file, such as a pipe, is written directly.
+    """
+    if path.exists() and not path.is_file():
+        path.write_bytes(data)
+        return
+    target = path.resolve()
+    partial = target.with_name(target.name + ".partial")
     try:
         partial.write_bytes(data)
-        partial.replace(path)
+        partial.replace(target)
     except BaseException:
         with suppress(OSError):  # the first error is the one to tell
             partial.unlink()

@@ -1,3 +1,6 @@
+import os
+import threading
+
 import pytest
 
 from kompakt_codec.files import write_whole
@@ -8,6 +11,32 @@ def test_a_file_is_replaced_whole(tmp_path):
         write_whole(tmp_path / "file", data)
 
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"file": b"second"}
+
+
+def test_a_link_stays_one(tmp_path):
+    (tmp_path / "link").symlink_to("folder/file")
+    (tmp_path / "folder").mkdir()
+
+    for data in (b"first", b"second"):
+        write_whole(tmp_path / "link", data)
+
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "folder/file").read_bytes() == b"second"
+    assert len(list(tmp_path.rglob("*"))) == 3
+
+
+def test_a_pipe_is_written_to(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+
+    write_whole(pipe, b"picture")
+
+    reader.join(timeout=60)
+    assert read == [b"picture"]
+    assert pipe.is_fifo()
 
 
 def test_a_failed_write_leaves_nothing_beside_what_was_there(tmp_path):
