@@ -210,7 +210,7 @@ class Client(BaseClient):
         - `level`: the rate level at which the models that have it are measured;
           default, each model's default level.
         - `reconstructions`: True to return each model's reconstructions.
-        - `timeout`: seconds for the answer on a few images, at most a year; default,
+        - `timeout`: seconds for the answer on an image, at most a year; default,
           ten times the client's, since many settings are tried.
         """
         many = _plans.evaluate(self._settings, images, options)

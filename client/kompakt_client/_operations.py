@@ -212,9 +212,10 @@ def evaluate(
     level: float | None = None,
     reconstructions: bool = False,
 ) -> Operation[ImageEvaluation]:
-    """Return the operation that measures images; one image takes long, so messages are short.
+    """Return the operation that measures images, one in a message.
 
-    What many models decoded of one may fill a message, and a run that pools is not begun again.
+    One takes long, what many models decoded of it may fill a message, and a run that pools is not
+    begun again with smaller ones.
     """
     options = make_message(
         pb.EvaluateOptions,
@@ -226,7 +227,7 @@ def evaluate(
         return_reconstructions=reconstructions,
         **_demand(level=level),
     )
-    limits = Limits(max_items=1 if reconstructions else 8, max_bytes=_MIB)
+    limits = Limits(max_items=1, max_bytes=_MIB)
     return Operation(
         method="Evaluate",
         items_field="images",

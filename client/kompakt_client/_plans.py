@@ -180,7 +180,7 @@ def _configure(
 
 
 def _several(sources: Any) -> Any:
-    """Refuse one item in place of several; its characters would be taken for paths."""
-    if isinstance(sources, (str, bytes, os.PathLike)):
+    """Refuse one item in place of several; its characters or lines would be taken for items."""
+    if isinstance(sources, (str, bytes, os.PathLike)) or hasattr(sources, "read"):
         raise TypeError(f"several items are needed: put the one {type(sources).__name__} in a list")
     return sources

@@ -90,7 +90,7 @@ def test_an_empty_batch_makes_no_call(client, fake):
     assert fake.calls == []
 
 
-@pytest.mark.parametrize("one", ["digit.png", b"bytes"])
+@pytest.mark.parametrize("one", ["digit.png", b"bytes", io.BytesIO(b"lines\nof\na file")])
 def test_one_item_is_no_batch(client, one):
     with pytest.raises(TypeError, match=r"put the one .* in a list"):
         client.compress_batch(one)

@@ -193,11 +193,12 @@ def test_an_evaluation_is_begun_again_only_before_its_first_answer(client, fake)
         client.evaluate(images)
 
 
-def test_an_evaluations_reconstructions_come_one_image_a_message(client, fake):
+@pytest.mark.parametrize("reconstructions", [True, False])
+def test_an_evaluation_sends_one_image_a_message(client, fake, reconstructions):
     fake.max_images = 1
     images = [pixels(seed) for seed in range(5)]
 
-    evaluation = client.evaluate(images, reconstructions=True)
+    evaluation = client.evaluate(images, reconstructions=reconstructions)
 
     assert len(evaluation.images) == evaluation.pooled[0].num_images == 5
 
