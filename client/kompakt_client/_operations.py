@@ -9,12 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from numbers import Integral, Rational, Real
 from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
 from kompakt.v1 import compression_pb2 as pb
+from kompakt_client._choices import (
+    BASELINES,
+    FALLBACKS,
+    FITS,
+    FORMATS,
+    PROFILES,
+    choose,
+    demand,
+)
 from kompakt_client._convert import to_compressed, to_decompressed, to_image_evaluation
 from kompakt_client._inputs import ImageInput, StreamInput, to_image, to_stream
 from kompakt_client._measurements import ImageEvaluation
@@ -27,43 +35,6 @@ from kompakt_client._status import broken_answer, error_of_item
 R_co = TypeVar("R_co", covariant=True)
 
 _MIB = 1 << 20
-_KINDS = {Real: "number", Integral: "whole number"}
-_MOST = 1 << 63
-"""Of any quality: fields of the contract hold no more."""
-
-PROFILES: dict[Profile, pb.FrameProfile.ValueType] = {
-    "file": pb.FRAME_PROFILE_FILE,
-    "embedded": pb.FRAME_PROFILE_EMBEDDED,
-}
-FITS: dict[Fit, pb.Fit.ValueType] = {
-    "refuse": pb.FIT_REFUSE,
-    "contain": pb.FIT_CONTAIN,
-    "cover": pb.FIT_COVER,
-    "stretch": pb.FIT_STRETCH,
-}
-FALLBACKS: dict[Fallback, pb.Fallback.ValueType] = {
-    "best": pb.FALLBACK_BEST,
-    "thorough": pb.FALLBACK_THOROUGH,
-    "never": pb.FALLBACK_NEVER,
-}
-FORMATS: dict[Format, pb.ImageFormat.ValueType] = {
-    "raw": pb.IMAGE_FORMAT_RAW,
-    "png": pb.IMAGE_FORMAT_PNG,
-    "webp": pb.IMAGE_FORMAT_WEBP,
-    "bmp": pb.IMAGE_FORMAT_BMP,
-    "tiff": pb.IMAGE_FORMAT_TIFF,
-    "jpeg": pb.IMAGE_FORMAT_JPEG,
-}
-BASELINES: dict[BaselineName, pb.Baseline.ValueType] = {
-    "zip": pb.BASELINE_ZIP,
-    "deflate": pb.BASELINE_DEFLATE,
-    "png": pb.BASELINE_PNG,
-    "webp-lossless": pb.BASELINE_WEBP_LOSSLESS,
-    "jpeg": pb.BASELINE_JPEG,
-    "webp": pb.BASELINE_WEBP,
-    "avif": pb.BASELINE_AVIF,
-    "jpeg-xl": pb.BASELINE_JPEG_XL,
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -144,7 +115,7 @@ def compress(
     reconstruction: bool = False,
 ) -> Operation[Compressed]:
     """Return the operation that compresses images."""
-    quality = _demand(
+    quality = demand(
         level=level,
         label=label,
         min_psnr_db=min_psnr_db,
@@ -160,11 +131,11 @@ def compress(
     options = make_message(
         pb.CompressOptions,
         model=model or "",
-        profile=_choose(PROFILES, "profile", profile),
-        fit=_choose(FITS, "fit", fit),
+        profile=choose(PROFILES, "profile", profile),
+        fit=choose(FITS, "fit", fit),
         return_latents=latents,
         return_reconstruction=reconstruction,
-        fallback=_choose(FALLBACKS, "fallback", fallback),
+        fallback=choose(FALLBACKS, "fallback", fallback),
         keep_metadata=keep_metadata,
         **quality,
     )
@@ -192,7 +163,7 @@ def decompress(
     Its requests are small, because pixels are many times larger than streams.
     """
     chosen = format or "raw"
-    options_for = _decompress_options(model, profile, _choose(FORMATS, "format", chosen))
+    options_for = _decompress_options(model, profile, choose(FORMATS, "format", chosen))
     return Operation(
         method="Decompress",
         items_field="streams",
@@ -220,12 +191,12 @@ def evaluate(
     options = make_message(
         pb.EvaluateOptions,
         models=[models] if isinstance(models, str) else models or (),
-        baselines=[_choose(BASELINES, "baseline", name) for name in baselines or ()],
+        baselines=[choose(BASELINES, "baseline", name) for name in baselines or ()],
         skip_baselines=baselines is not None and not baselines,
-        fit=_choose(FITS, "fit", fit),
-        profile=_choose(PROFILES, "profile", profile),
+        fit=choose(FITS, "fit", fit),
+        profile=choose(PROFILES, "profile", profile),
         return_reconstructions=reconstructions,
-        **_demand(level=level),
+        **demand(level=level),
     )
     limits = Limits(max_items=1, max_bytes=_MIB)
     return Operation(
@@ -245,38 +216,6 @@ def prepare_nothing(source: object) -> Item:
     raise TypeError(f"this call takes no inputs, not {source!r}")
 
 
-def _demand(**qualities: Any) -> dict[str, Any]:
-    """Return the one quality that is given, or none; but for labels, named as in the contract."""
-    given = {name: value for name, value in qualities.items() if value is not None}
-    if len(given) > 1:
-        raise ValueError(f"one quality at a time: {' and '.join(given)} exclude each other")
-    for name, value in given.items():
-        if name in ("label", "lossless"):
-            continue
-        kind = Integral if name == "max_bytes" else Real
-        if isinstance(value, bool) or not isinstance(value, kind):
-            raise TypeError(f"{name} must be a {_KINDS[kind]}, not {value!r}")
-        # Exact where it is: a large whole number overflows a float.
-        number: Any = value if isinstance(value, Rational) else float(value)
-        if not number >= 0:
-            raise ValueError(f"{name} must be 0 or more, not {value!r}")
-        if number > _MOST:
-            raise ValueError(f"{name} is too large: {value!r}")
-    if "level" in given:
-        given |= _level(given["level"])
-    return given
-
-
-def _level(level: float) -> dict[str, int]:
-    """Return the fields that ask for a level."""
-    if level * 8 % 1 != 0:
-        raise ValueError(f"level must be a whole number or one in steps of 1/8, not {level!r}")
-    if level >= 1 << 32:
-        raise ValueError(f"no model has a level {level!r}")
-    whole, eighths = divmod(int(level * 8), 8)
-    return {"level": whole, "level_eighths": eighths}
-
-
 def _image_item(options: Message, source: ImageInput) -> Item:
     return Item.of(to_image(source), options)
 
@@ -294,7 +233,7 @@ def _decompress_options(
         return make_message(
             pb.DecompressOptions,
             model=model or maker,
-            profile=_choose(PROFILES, "profile", chosen),
+            profile=choose(PROFILES, "profile", chosen),
             format=image_format,
         )
 
@@ -309,13 +248,3 @@ def _decompress_options(
 def _version_of(made: Compressed) -> str:
     """Return NAME@VERSION, since another version may answer to the name by now."""
     return f"{made.model}@{made.fingerprint[:8]}"
-
-
-_Name = TypeVar("_Name", bound=str)
-_Value = TypeVar("_Value")
-
-
-def _choose(known: dict[_Name, _Value], what: str, name: _Name) -> _Value:
-    if name not in known:
-        raise ValueError(f"{what} must be one of {', '.join(known)}, not {name!r}")
-    return known[name]
