@@ -12,6 +12,8 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 _OFTEN = 256
 """After so many calls or messages their notes are counted even if there is no rest."""
+_PAUSE_SECONDS = 1.0
+"""What others read, such as the page of several workers, is no older."""
 
 Note = Callable[[float], None]
 
@@ -62,6 +64,14 @@ class Notebook(Collector):
         """Count if this has been called often since."""
         self._asked += 1
         if self._asked >= _OFTEN:
+            self.count()
+
+    def keep_counting(self, ended: threading.Event) -> None:
+        """Count again and again until an event, for a thread of its own.
+
+        Of several workers another process reads the metrics, which asks for no count.
+        """
+        while not ended.wait(_PAUSE_SECONDS):
             self.count()
 
     def count(self) -> None:

@@ -70,6 +70,7 @@ class Server:
         self._health = health.HealthServicer()
         self._server = self._make_server()
         self._page: MetricsPage | None = None
+        self._ended = threading.Event()
         self.port = 0
         self.metrics_port = 0
 
@@ -87,6 +88,8 @@ class Server:
             self._page = MetricsPage(settings.host, settings.metrics_port, self._metrics.registry)
             self.metrics_port = self._page.port
         self._server.start()
+        counting = self._metrics.notebook.keep_counting
+        threading.Thread(target=counting, args=(self._ended,), name="metrics", daemon=True).start()
         for service in ("", *SERVICES):
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         if not self._shared:
@@ -109,6 +112,7 @@ class Server:
         self._lanes.close()
         self.store.close()
         self._calls.close()
+        self._ended.set()
         if self._page is not None:
             self._page.close()
         _LOGGER.info("stopped")

@@ -26,6 +26,7 @@ from kompakt_service.ports import StartError, hold_port
 from kompakt_service.settings import Settings, SettingsError, load_settings
 from kompakt_service.supervisor import supervise
 from kompakt_service.worker_process import WorkerProcess
+from tests.service.live import eventually
 from tests.service.support import metrics_page, raw, value
 from tests.service.test_command import start_process
 
@@ -130,6 +131,29 @@ def test_two_workers_answer_on_one_port_and_one_page_sums_them(group, digits):
     for process in ("0", "1", "supervisor"):
         assert value(page, "process_resident_memory_bytes", worker=process) > 1e6
     assert "pid=" not in page
+
+
+def test_the_page_tells_of_a_call_that_is_still_open(group, digits):
+    gate = threading.Event()
+
+    def requests():
+        yield pb.StreamCompressRequest(options=pb.CompressOptions(), images=[raw(digits[0])])
+        gate.wait(60)
+
+    def pending():
+        return value(metrics_page(group), "kompakt_pending_calls", kind="stream")
+
+    before = settled_calls(group)
+    with grpc.insecure_channel(f"127.0.0.1:{group.port}") as channel:
+        answers = pb_grpc.CompressionServiceStub(channel).StreamCompress(requests())
+        next(answers)
+        assert eventually(lambda: pending() == 1)
+        sent = value(metrics_page(group), "grpc_server_msg_sent_total", grpc_type="bidi_stream")
+        assert sent == 1
+        gate.set()
+        assert not list(answers)
+    assert eventually(lambda: pending() == 0)
+    assert settled_calls(group) == before + 1
 
 
 def test_only_the_workers_load_pytorch(group):
