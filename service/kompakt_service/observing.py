@@ -13,7 +13,7 @@ import grpc
 from google.rpc import status_pb2
 
 from kompakt_codec.errors import CodecError
-from kompakt_service.call import CLOCK_TOLERANCE_SECONDS
+from kompakt_service.call import CLOCK_TOLERANCE_SECONDS, Call
 from kompakt_service.errors import DETAILS_KEY, STATUS_CODES, CallError, ServiceError, to_status
 from kompakt_service.metrics import Metrics, RpcSeries
 from kompakt_service.patience import Patience
@@ -21,6 +21,9 @@ from kompakt_service.pool import CURRENT
 
 _LOGGER = logging.getLogger(__name__)
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
+_NEWS_SECONDS = 0.005
+"""By how much later than the end of its messages gRPC tells that a caller has left."""
+_LOOK_SECONDS = 0.0005
 _MALFORMED = object()
 """In place of a message that cannot be parsed."""
 
@@ -90,6 +93,7 @@ class Observer:
                 _abort_malformed(context)
             self._series.received(1)
             yield request
+        _await_news(context)
 
     def _fail(self, context: grpc.ServicerContext, exc: BaseException, started: float) -> None:
         """Give a call that ended in an exception its status, and count it."""
@@ -150,10 +154,19 @@ def _is_over(exc: Exception, context: grpc.ServicerContext) -> bool:
 def _the_message(requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
     request = next(requests, None)
     if request is None:
+        _await_news(context)
+        Call.of(context).check()
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "the call needs exactly one message")
     if request is _MALFORMED:
         _abort_malformed(context)
     return request
+
+
+def _await_news(context: grpc.ServicerContext) -> None:
+    """After the last message: wait until it is known whether the caller cancelled the call."""
+    until = time.monotonic() + _NEWS_SECONDS
+    while context.is_active() and time.monotonic() < until:
+        time.sleep(_LOOK_SECONDS)
 
 
 def _abort_malformed(context: grpc.ServicerContext) -> NoReturn:

@@ -19,6 +19,7 @@ from kompakt_service.lanes import Lanes
 from kompakt_service.ports import StartError
 from kompakt_service.server import Server
 from kompakt_service.settings import load_settings
+from tests.service.live import eventually
 from tests.service.support import failure, metrics_page, raw, value
 
 BIN = Path(sys.executable).parent
@@ -124,6 +125,38 @@ def test_a_stream_that_meets_its_deadline_is_counted_so(serve, digits):
             break
         time.sleep(0.05)
     assert value(metrics_page(server), "grpc_server_handled_total", **labels) == 1
+
+
+def test_calls_that_their_caller_cancels_are_counted_so(serve, digits):
+    server = serve()
+    gate = threading.Event()
+
+    def requests():
+        yield pb.StreamCompressRequest(options=pb.CompressOptions(), images=[raw(digits[0])])
+        gate.wait(60)
+
+    def count(**labels):
+        return value(metrics_page(server), "grpc_server_handled_total", **labels)
+
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        stub = pb_grpc.CompressionServiceStub(channel)
+        for _ in range(20):
+            answers = stub.StreamCompress(requests())
+            next(answers)
+            answers.cancel()
+        assert eventually(lambda: count(grpc_method="StreamCompress") == 20)
+
+        large = pb.CompressRequest(images=[pb.Image(encoded=bytes(1 << 25))])
+        for _ in range(20):  # some arrive before they are cancelled
+            upload = stub.Compress.future(large)
+            time.sleep(0.01)
+            upload.cancel()
+        assert eventually(lambda: count(grpc_method="Compress") >= 1)
+    gate.set()
+    assert eventually(lambda: value(metrics_page(server), "kompakt_pending_calls") == 0)
+    # On a machine that is very busy gRPC's news may come later than they are waited for.
+    assert count(grpc_method="StreamCompress", grpc_code="CANCELLED") >= 18
+    assert count(grpc_method="Compress", grpc_code="UNIMPLEMENTED") <= 2
 
 
 def test_each_models_part_of_a_mixed_request_is_timed_by_itself(serve, digits):
