@@ -7,7 +7,7 @@ import logging
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import grpc
 from google.rpc import status_pb2
@@ -26,6 +26,13 @@ _NEWS_SECONDS = 0.005
 _LOOK_SECONDS = 0.0005
 _MALFORMED = object()
 """In place of a message that cannot be parsed."""
+
+
+class _Began(NamedTuple):
+    """When a call began, and whose it is: gRPC forgets that of one that is over."""
+
+    at: float
+    peer: str
 
 
 class Observer:
@@ -49,7 +56,7 @@ class Observer:
 
     def unary(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
         """Serve a call of one message, which is read only if the call is accepted."""
-        started = time.perf_counter()
+        began = _Began(time.perf_counter(), context.peer())
         series = self._series
         series.started(1)
         try:
@@ -58,10 +65,10 @@ class Observer:
             # No name for the request here: the behaviour may let go of it, which can be large.
             response = self._behaviour(self._request(requests, context), context)
         except BaseException as exc:
-            self._fail(context, exc, started)
+            self._fail(context, exc, began)
             raise
         series.sent(1)
-        self._end(context, grpc.StatusCode.OK, started)
+        self._end(context, grpc.StatusCode.OK, began)
         return response
 
     def _request(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
@@ -72,7 +79,7 @@ class Observer:
 
     def stream(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
         """Serve a stream, message by message."""
-        started = time.perf_counter()
+        began = _Began(time.perf_counter(), context.peer())
         series = self._series
         series.started(1)
         try:
@@ -83,9 +90,9 @@ class Observer:
                 self._metrics.notebook.count_at_times()
                 yield response
         except BaseException as exc:
-            self._fail(context, exc, started)
+            self._fail(context, exc, began)
             raise
-        self._end(context, grpc.StatusCode.OK, started)
+        self._end(context, grpc.StatusCode.OK, began)
 
     def _received(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
         for request in requests:
@@ -95,7 +102,7 @@ class Observer:
             yield request
         _await_news(context)
 
-    def _fail(self, context: grpc.ServicerContext, exc: BaseException, started: float) -> None:
+    def _fail(self, context: grpc.ServicerContext, exc: BaseException, began: _Began) -> None:
         """Give a call that ended in an exception its status, and count it."""
         code = grpc.StatusCode.UNKNOWN
         try:
@@ -108,12 +115,12 @@ class Observer:
                 hidden = "internal error: see the server's log"
                 _abort(context, ServiceError("INTERNAL_ERROR", hidden))
         finally:
-            self._end(context, code, started)
+            self._end(context, code, began)
 
-    def _end(self, context: grpc.ServicerContext, code: grpc.StatusCode, started: float) -> None:
+    def _end(self, context: grpc.ServicerContext, code: grpc.StatusCode, began: _Began) -> None:
         if code is not grpc.StatusCode.OK or self._is_stream:
             code = _code(context) or _ended(context) or code
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - began.at
         self._series.handling(seconds)
         if code is grpc.StatusCode.OK:
             self._series.ok(1)
@@ -124,7 +131,7 @@ class Observer:
         is_quiet = code is grpc.StatusCode.OK or CURRENT.refusal is not None
         level = logging.DEBUG if is_quiet else logging.INFO
         if _LOGGER.isEnabledFor(level):
-            _log(level, self._labels, context, code, seconds)
+            _log(level, self._labels, context, code, seconds, began.peer)
 
 
 def _log(
@@ -133,13 +140,14 @@ def _log(
     context: grpc.ServicerContext,
     code: grpc.StatusCode,
     seconds: float,
+    peer: str,
 ) -> None:
     extra: dict[str, object] = {
         "grpc_service": labels[1],
         "grpc_method": labels[2],
         "grpc_code": code.name,
         "seconds": round(seconds, 6),
-        "peer": urllib.parse.unquote(context.peer()),
+        "peer": urllib.parse.unquote(peer),
     }
     if details := context.details():  # type: ignore[attr-defined]
         extra["detail"] = details.decode() if isinstance(details, bytes) else details

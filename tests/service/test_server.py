@@ -159,6 +159,34 @@ def test_calls_that_their_caller_cancels_are_counted_so(serve, digits):
     assert count(grpc_method="Compress", grpc_code="UNIMPLEMENTED") <= 2
 
 
+def test_the_log_names_the_caller_of_a_call_that_is_over(serve, caplog):
+    server = serve()
+    gate = threading.Event()
+
+    def requests():
+        gate.wait(60)
+        yield pb.CompressRequest()
+
+    def logged():
+        return [r for r in caplog.records if r.message == "call"]
+
+    with (
+        caplog.at_level("INFO", "kompakt_service"),
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        compress = channel.stream_unary(
+            "/kompakt.v1.CompressionService/Compress",
+            request_serializer=pb.CompressRequest.SerializeToString,
+        )
+        grpc.channel_ready_future(channel).result(60)
+        for _ in range(5):
+            with pytest.raises(grpc.RpcError):
+                compress(requests(), timeout=0.5)
+        assert eventually(lambda: len(logged()) == 5)
+        gate.set()
+    assert all(r.peer.startswith("ipv4:127.0.0.1:") for r in logged())
+
+
 def test_each_models_part_of_a_mixed_request_is_timed_by_itself(serve, digits):
     server = serve()
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
