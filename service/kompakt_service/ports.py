@@ -2,7 +2,9 @@
 
 import errno
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler
 
 from prometheus_client import CollectorRegistry, start_http_server
 
@@ -45,6 +47,20 @@ def hold_port(host: str, port: int) -> socket.socket:
     return holder
 
 
+class Reader(WSGIRequestHandler):
+    """A connection to the page. It may break off, or say nothing for so long, without a word."""
+
+    timeout = 30.0
+
+    def handle(self) -> None:
+        """Answer, and keep off stderr what becomes of the connection: that is for records."""
+        with suppress(OSError):
+            super().handle()
+
+    def log_message(self, *_: Any, **__: Any) -> None:
+        """Log nothing: who reads metrics does so all the time."""
+
+
 class MetricsPage:
     """Serves a registry over HTTP until it is closed. Raises StartError if the port is taken."""
 
@@ -56,6 +72,7 @@ class MetricsPage:
                 f"cannot serve metrics on {host}:{port}: {exc}; "
                 "choose another port with --metrics-port"
             ) from exc
+        self._server.RequestHandlerClass = Reader
         self.port: int = self._server.server_port
 
     def close(self) -> None:

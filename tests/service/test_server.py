@@ -2,6 +2,8 @@
 
 import base64
 import json
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -16,7 +18,7 @@ from kompakt.v1 import compression_pb2 as pb
 from kompakt.v1 import compression_pb2_grpc as pb_grpc
 from kompakt_codec.errors import CheckpointError
 from kompakt_service.lanes import Lanes
-from kompakt_service.ports import StartError
+from kompakt_service.ports import Reader, StartError
 from kompakt_service.server import Server
 from kompakt_service.settings import load_settings
 from tests.service.live import eventually
@@ -61,6 +63,26 @@ def test_metrics_count_calls_stages_and_bytes(serve, digits):
     assert value(page, "kompakt_pixel_bytes_total", model="tiny-ae") == 3 * 784
     assert value(page, "kompakt_compression_ratio_count", model="tiny-ae") == 3
     assert value(page, "kompakt_model_info", architecture="vae") == 1
+
+
+def test_a_reader_of_metrics_that_goes_away_leaves_no_trace(server, capfd):
+    for sent in (b"", b"GET /metr"):
+        connection = socket.create_connection(("127.0.0.1", server.metrics_port))
+        connection.sendall(sent)
+        time.sleep(0.1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()  # with a reset, as health checks of load balancers do
+    assert "kompakt_build_info" in metrics_page(server)
+    time.sleep(0.1)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_reader_of_metrics_that_asks_for_nothing_is_hung_up_on(server, monkeypatch, capfd):
+    monkeypatch.setattr(Reader, "timeout", 0.1)
+    with socket.create_connection(("127.0.0.1", server.metrics_port)) as connection:
+        connection.settimeout(20)
+        assert connection.recv(1) == b""
+    assert capfd.readouterr().err == ""
 
 
 def test_health_of_the_server_and_of_each_service(channel):
