@@ -13,10 +13,15 @@ class StartError(Exception):
     """The server cannot start; the message says why."""
 
 
+def address(host: str, port: int) -> str:
+    """As gRPC takes it and people read it: an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def cannot_listen(host: str, port: int) -> StartError:
     """The error of a gRPC port that cannot be had."""
     return StartError(
-        f"cannot listen on {host}:{port}: is the port in use? choose another with --port"
+        f"cannot listen on {address(host, port)}: is the port in use? choose another with --port"
     )
 
 
@@ -28,14 +33,14 @@ def hold_port(host: str, port: int) -> socket.socket:
     would share it, or if there is no such address here.
     """
     try:
-        family, kind, _, _, address = socket.getaddrinfo(
+        family, kind, _, _, sockaddr = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         with ExitStack() as stack:
             holder = stack.enter_context(socket.socket(family, kind))
             # Connections of an earlier server that are still closing must not count.
             holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            holder.bind(address)
+            holder.bind(sockaddr)
             # Only now, since two sockets that both ask for it before would both get the port.
             holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
             holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -43,7 +48,7 @@ def hold_port(host: str, port: int) -> socket.socket:
     except OSError as exc:
         if exc.errno == errno.EADDRINUSE:
             raise cannot_listen(host, port) from exc
-        raise StartError(f"cannot listen on {host}:{port}: {exc}") from exc
+        raise StartError(f"cannot listen on {address(host, port)}: {exc}") from exc
     return holder
 
 
@@ -69,7 +74,7 @@ class MetricsPage:
             self._server, self._thread = start_http_server(port, host, registry)
         except OSError as exc:
             raise StartError(
-                f"cannot serve metrics on {host}:{port}: {exc}; "
+                f"cannot serve metrics on {address(host, port)}: {exc}; "
                 "choose another port with --metrics-port"
             ) from exc
         self._server.RequestHandlerClass = Reader

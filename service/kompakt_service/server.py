@@ -22,7 +22,7 @@ from kompakt_service.metrics import Metrics
 from kompakt_service.models_servicer import ModelAdminServicer, ModelServicer
 from kompakt_service.pipeline import Pipeline
 from kompakt_service.pool import CallPool
-from kompakt_service.ports import MetricsPage, cannot_listen
+from kompakt_service.ports import MetricsPage, address, cannot_listen
 from kompakt_service.servicers import CompressionServicer
 from kompakt_service.settings import Settings
 from kompakt_service.store import ModelStore
@@ -81,7 +81,7 @@ class Server:
         """
         settings = self._settings
         try:
-            self.port = self._server.add_insecure_port(f"{settings.host}:{settings.port}")
+            self.port = self._server.add_insecure_port(address(settings.host, settings.port))
         except RuntimeError as exc:
             raise cannot_listen(settings.host, settings.port) from exc
         if not self._shared:

@@ -102,6 +102,12 @@ class Settings(BaseSettings):
     )
     log_format: Literal["json", "text"] = Field("text", description="json or text, a record a line")
 
+    @field_validator("host")
+    @classmethod
+    def _bare_address(cls, value: str) -> str:
+        """An IPv6 address may stand in brackets, as it does before a port."""
+        return value.removeprefix("[").removesuffix("]")
+
     @field_validator("workers")
     @classmethod
     def _possible_workers(cls, value: int) -> int:

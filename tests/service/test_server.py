@@ -18,7 +18,7 @@ from kompakt.v1 import compression_pb2 as pb
 from kompakt.v1 import compression_pb2_grpc as pb_grpc
 from kompakt_codec.errors import CheckpointError
 from kompakt_service.lanes import Lanes
-from kompakt_service.ports import Reader, StartError
+from kompakt_service.ports import Reader, StartError, hold_port
 from kompakt_service.server import Server
 from kompakt_service.settings import load_settings
 from tests.service.live import eventually
@@ -239,6 +239,22 @@ def test_a_defect_is_an_internal_error_without_its_inner_life(serve, digits, mon
     assert caught.value.code() is grpc.StatusCode.INTERNAL
     assert "secret" not in caught.value.details()
     assert "secret" in caplog.text
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_an_ipv6_address_is_listened_on(serve, host):
+    try:
+        hold_port("::1", 0).close()
+    except StartError:
+        pytest.skip("no IPv6 here")
+    server = serve(host=host)
+    with grpc.insecure_channel(f"[::1]:{server.port}") as channel:
+        info = pb_grpc.ModelServiceStub(channel).GetServerInfo(pb.GetServerInfoRequest())
+    assert info.device == "cpu"
+    with socket.create_connection(("::1", server.metrics_port)):
+        pass
+    with pytest.raises(StartError, match=rf"cannot listen on \[::1\]:{server.port}: is the port"):
+        serve(host=host, port=server.port)
 
 
 def test_a_taken_port_is_said(server, checkpoints):
