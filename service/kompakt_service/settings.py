@@ -132,6 +132,13 @@ class Settings(BaseSettings):
             raise ValueError(f"{value} is not a directory")
         return value
 
+    @field_validator("model_state")
+    @classmethod
+    def _named_file(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.name:
+            raise ValueError("must name a file")
+        return value
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -138,6 +138,8 @@ def test_a_wrong_setting_ends_the_command_with_one_line(checkpoints, flags, stat
         ({"device": "tpu"}, {}, "device (--device, KOMPAKT_DEVICE): must be auto, cpu"),
         ({"device": "cuda:99"}, {}, "no such GPU"),
         ({"models": "/nowhere"}, {}, "/nowhere is not a directory"),
+        ({}, {"KOMPAKT_MODEL_STATE": ""}, "KOMPAKT_MODEL_STATE): must name a file"),
+        ({"model_state": "/"}, {}, "must name a file"),
     ],
 )
 def test_a_wrong_setting_is_named(monkeypatch, flags, environment, message):
