@@ -18,6 +18,8 @@ from kompakt_codec.defaults import DEFAULT_EFFORT
 
 DEFAULT_MODELS = Path(__file__).parent / "models"
 MIB = 1 << 20
+MOST = 2**63 - 1
+"""Of a limit that callers are told: no message holds much more."""
 
 
 class SettingsError(Exception):
@@ -86,8 +88,10 @@ class Settings(BaseSettings):
         2.0, gt=0, le=3600, description="expected wait, above which calls are refused"
     )
     max_images: int = Field(1024, ge=1, le=65536, description="images in one request")
-    max_image_bytes: int = Field(32 * MIB, ge=1, description="bytes of one encoded image")
-    max_image_pixels: int = Field(70_000_000, ge=1, description="height x width of one image")
+    max_image_bytes: int = Field(32 * MIB, ge=1, le=MOST, description="bytes of one encoded image")
+    max_image_pixels: int = Field(
+        70_000_000, ge=1, le=MOST, description="height x width of one image"
+    )
     max_message_bytes: int = Field(
         64 * MIB, ge=1024, le=2**31 - 1, description="bytes of a message"
     )

@@ -140,6 +140,8 @@ def test_a_wrong_setting_ends_the_command_with_one_line(checkpoints, flags, stat
         ({"models": "/nowhere"}, {}, "/nowhere is not a directory"),
         ({}, {"KOMPAKT_MODEL_STATE": ""}, "KOMPAKT_MODEL_STATE): must name a file"),
         ({"model_state": "/"}, {}, "must name a file"),
+        ({"max_image_bytes": "9" * 20}, {}, "--max-image-bytes, KOMPAKT_MAX_IMAGE_BYTES"),
+        ({"max_image_pixels": "9" * 20}, {}, "--max-image-pixels, KOMPAKT_MAX_IMAGE_PIXELS"),
     ],
 )
 def test_a_wrong_setting_is_named(monkeypatch, flags, environment, message):
