@@ -15,9 +15,9 @@ class TextFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)-7s %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
-        """Append whatever was given as ``extra``."""
+        """Append whatever was given as ``extra``; line breaks within are written as in Python."""
         extra = [f"{k}={v}" for k, v in vars(record).items() if k not in _STANDARD]
-        return " ".join([super().formatMessage(record), *extra])
+        return "\\n".join(" ".join([super().formatMessage(record), *extra]).splitlines())
 
 
 class _WorkerNumber(logging.Filter):

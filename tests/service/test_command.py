@@ -1,6 +1,7 @@
 """``kompakt serve`` as a process: settings, signals."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from kompakt.v1 import compression_pb2 as pb
 from kompakt.v1 import compression_pb2_grpc as pb_grpc
 from kompakt_service.cli import main
+from kompakt_service.logs import TextFormatter
 from kompakt_service.settings import SettingsError, load_settings
 from tests.service.support import raw
 
@@ -27,6 +29,12 @@ def start_process(checkpoints: Path, *flags: str, **environment: str) -> subproc
         text=True,
         env={**os.environ, **environment},
     )
+
+
+def test_a_text_record_is_one_line():
+    record = logging.makeLogRecord({"msg": "call", "detail": "malformed header:\nwidth\r\n  x"})
+    (line,) = TextFormatter().format(record).splitlines()
+    assert line.endswith(r" call detail=malformed header:\nwidth\n  x")
 
 
 def test_help_waits_for_no_pytorch():
