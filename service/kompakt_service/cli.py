@@ -53,7 +53,8 @@ def main(argv: list[str]) -> int:
         server = Server(settings)
         server.start()
     except (SettingsError, CheckpointError, StartError) as exc:
-        print(f"kompakt serve: {exc}", file=sys.stderr)
+        why = " ".join(line.strip() for line in str(exc).splitlines())  # some say it in several
+        print(f"kompakt serve: {why}", file=sys.stderr)
         return 2 if isinstance(exc, SettingsError) else 1
     _serve(server, settings)
     logging.shutdown()

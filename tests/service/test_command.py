@@ -11,9 +11,12 @@ from pathlib import Path
 
 import grpc
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from kompakt.v1 import compression_pb2 as pb
 from kompakt.v1 import compression_pb2_grpc as pb_grpc
+from kompakt_codec.header import HEADER_KEY, SCHEMA_VERSION
 from kompakt_service.cli import main
 from kompakt_service.logs import TextFormatter
 from kompakt_service.settings import SettingsError, load_settings
@@ -137,6 +140,16 @@ def test_a_wrong_setting_ends_the_command_with_one_line(checkpoints, flags, stat
     lines = [line for line in stderr.splitlines() if "model loaded" not in line]
     assert len(lines) == 1
     assert message in lines[0]
+
+
+def test_a_broken_checkpoint_ends_the_command_with_one_line(tmp_path):
+    header = {HEADER_KEY: json.dumps({"schema_version": SCHEMA_VERSION, "name": "x"})}
+    save_file({"x": torch.zeros(1)}, tmp_path / "broken.safetensors", metadata=header)
+    process = start_process(tmp_path, "--device", "cpu", "--port", "0", "--metrics-port", "0")
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    (line,) = stderr.splitlines()
+    assert "broken.safetensors: malformed header:" in line
 
 
 @pytest.mark.parametrize(
