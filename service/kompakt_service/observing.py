@@ -21,8 +21,8 @@ from kompakt_service.pool import CURRENT
 
 _LOGGER = logging.getLogger(__name__)
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
-_NEWS_SECONDS = 0.005
-"""By how much later than the end of its messages gRPC tells that a caller has left."""
+_NEWS_SECONDS = 0.05
+"""By how much later than the end of its messages gRPC tells that a caller has left, at most."""
 _LOOK_SECONDS = 0.0005
 _MALFORMED = object()
 """In place of a message that cannot be parsed."""
@@ -100,7 +100,6 @@ class Observer:
                 _abort_malformed(context)
             self._series.received(1)
             yield request
-        _await_news(context)
 
     def _fail(self, context: grpc.ServicerContext, exc: BaseException, began: _Began) -> None:
         """Give a call that ended in an exception its status, and count it."""
@@ -163,7 +162,7 @@ def _the_message(requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
     request = next(requests, None)
     if request is None:
         _await_news(context)
-        Call.of(context).check()
+        Call.of(context).check()  # an upload that its caller gave up
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "the call needs exactly one message")
     if request is _MALFORMED:
         _abort_malformed(context)
@@ -171,7 +170,7 @@ def _the_message(requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
 
 
 def _await_news(context: grpc.ServicerContext) -> None:
-    """After the last message: wait until it is known whether the caller cancelled the call."""
+    """Wait until it is known whether the caller of a call without a message cancelled it."""
     until = time.monotonic() + _NEWS_SECONDS
     while context.is_active() and time.monotonic() < until:
         time.sleep(_LOOK_SECONDS)
