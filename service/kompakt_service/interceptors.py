@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import grpc
 
+from kompakt_service.guarding import Guard, side_pool
 from kompakt_service.metrics import Metrics
 from kompakt_service.observing import Observer, careful_parser
 from kompakt_service.patience import Patience
@@ -22,8 +23,8 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 class CallInterceptor(grpc.ServerInterceptor):
     """Puts every method of ours behind its pool, which refuses calls, and its observer.
 
-    Streams, changes of the models and reflection have threads of their own and never keep single
-    calls waiting; the server's pool is for health.
+    Streams, changes of the models, health and reflection have threads of their own and never keep
+    single calls waiting, nor each other.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class CallInterceptor(grpc.ServerInterceptor):
         self._streams = streams
         self._admin = admin
         self._patience = {pool: Patience(pool.is_crowded) for pool in (unary, streams, admin)}
-        self._reflection = futures.ThreadPoolExecutor(2, thread_name_prefix="reflection")
+        self._health, self._reflection = side_pool(4, "health"), side_pool(2, "reflection")
         # Handlers do not change, so that what is around them is made once.
         self._handlers: dict[str, Handler] = {}
         for kind, pool in (("unary", unary), ("stream", streams), ("admin", admin)):
@@ -53,21 +54,12 @@ class CallInterceptor(grpc.ServerInterceptor):
         handler = continuation(handler_call_details)
         if handler is None:
             return None
-        if method.startswith("/kompakt."):
-            wrapped = self._handlers[method] = self._wrapped(method, handler)
-            return wrapped
-        if method.startswith("/grpc.reflection."):
-            assert handler.stream_stream is not None
-            return grpc.stream_stream_rpc_method_handler(
-                _on_pool(handler.stream_stream, self._reflection),
-                request_deserializer=handler.request_deserializer,
-                response_serializer=handler.response_serializer,
-            )
-        return handler
+        wrapped = self._handlers[method] = self._wrapped(method, handler)
+        return wrapped
 
     def close(self) -> None:
         """Let the pools' threads end."""
-        for pool in (self._unary, self._streams, self._reflection, self._admin):
+        for pool in (self._unary, self._streams, self._admin, self._health, self._reflection):
             pool.shutdown(wait=False)
 
     def _wrapped(self, method: str, handler: Handler) -> Handler:
@@ -76,6 +68,8 @@ class CallInterceptor(grpc.ServerInterceptor):
         A unary one is told to grpcio as a method of a stream of messages, which is the same on the
         wire, so that a call can be refused before its message is read.
         """
+        if not method.startswith("/kompakt."):
+            return self._guarded(handler)
         is_admin = method.startswith("/kompakt.v1.ModelAdminService/")
         if handler.stream_stream is not None:
             pool, kind, inner = self._streams, "bidi_stream", handler.stream_stream
@@ -88,6 +82,22 @@ class CallInterceptor(grpc.ServerInterceptor):
         observer = Observer(self._metrics, kind, method, inner, self._patience[pool])
         return make(
             _on_pool(observer.unary if kind == "unary" else observer.stream, pool),
+            request_deserializer=careful_parser(handler.request_deserializer),
+            response_serializer=handler.response_serializer,
+        )
+
+    def _guarded(self, handler: Handler) -> Handler:
+        """A method of health or reflection; ``Watch`` of health blocks no thread."""
+        if handler.stream_stream is not None:
+            pool, make = self._reflection, grpc.stream_stream_rpc_method_handler
+            behaviour = Guard(pool).stream(handler.stream_stream)
+        elif handler.unary_unary is not None:
+            pool, make = self._health, grpc.stream_unary_rpc_method_handler
+            behaviour = Guard(pool).unary(handler.unary_unary)
+        else:
+            return handler
+        return make(
+            _on_pool(behaviour, pool),
             request_deserializer=careful_parser(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )

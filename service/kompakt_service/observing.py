@@ -61,7 +61,7 @@ class Observer:
         series.started(1)
         try:
             if CURRENT.refusal is not None:
-                _refuse(context, CURRENT.refusal)
+                refuse(context, CURRENT.refusal)
             # No name for the request here: the behaviour may let go of it, which can be large.
             response = self._behaviour(self._request(requests, context), context)
         except BaseException as exc:
@@ -73,7 +73,7 @@ class Observer:
 
     def _request(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
         with self._patience.waiting(context):
-            request = _the_message(requests, context)
+            request = the_message(requests, context)
         self._series.received(1)
         return request
 
@@ -84,7 +84,7 @@ class Observer:
         series.started(1)
         try:
             if CURRENT.refusal is not None:
-                _refuse(context, CURRENT.refusal)
+                refuse(context, CURRENT.refusal)
             for response in self._behaviour(self._received(requests, context), context):
                 series.sent(1)
                 self._metrics.notebook.count_at_times()
@@ -158,11 +158,14 @@ def _is_over(exc: Exception, context: grpc.ServicerContext) -> bool:
     return isinstance(exc, grpc.RpcError) or _code(context) is not None
 
 
-def _the_message(requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
+def the_message(requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
+    """The message of a call that has one. Aborts a call that has none, or a malformed one."""
     request = next(requests, None)
     if request is None:
         _await_news(context)
-        Call.of(context).check()  # an upload that its caller gave up
+        error = Call.of(context).over()
+        if error is not None:  # an upload that its caller gave up
+            _abort(context, error)
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "the call needs exactly one message")
     if request is _MALFORMED:
         _abort_malformed(context)
@@ -187,8 +190,8 @@ def _abort(context: grpc.ServicerContext, error: CodecError | ServiceError) -> N
     context.abort(_CODES[status.code], status.message)
 
 
-def _refuse(context: grpc.ServicerContext, refusal: CallError) -> NoReturn:
-    """As ``_abort``, quickly: under overload it is done more often than anything else."""
+def refuse(context: grpc.ServicerContext, refusal: CallError) -> NoReturn:
+    """End a refused call, quickly: under overload it is done more often than anything else."""
     message = str(refusal)
     details = _refusal_details(refusal.reason, message, refusal.retry_after_seconds)
     context.set_trailing_metadata(((DETAILS_KEY, details),))

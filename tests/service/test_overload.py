@@ -6,7 +6,7 @@ import time
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from kompakt.v1 import compression_pb2 as pb
 from kompakt.v1 import compression_pb2_grpc as pb_grpc
@@ -196,6 +196,47 @@ def test_open_reflection_streams_do_not_silence_health(server):
         status = health.Check(health_pb2.HealthCheckRequest(), timeout=10).status
         assert status == health_pb2.HealthCheckResponse.SERVING
         open_forever.set()
+        for stream in streams:
+            stream.cancel()
+
+
+def own_connection(server):
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    return grpc.insecure_channel(f"127.0.0.1:{server.port}", options)
+
+
+def test_checks_of_health_that_never_say_of_what_keep_nobody_from_it(server):
+    never = threading.Event()
+    with own_connection(server) as idle, own_connection(server) as channel:
+        check = idle.stream_unary("/grpc.health.v1.Health/Check")
+        silent = [check.future(iter(lambda: never.wait(60), True)) for _ in range(20)]
+        health = health_pb2_grpc.HealthStub(channel)
+        for _ in range(3):
+            status = health.Check(health_pb2.HealthCheckRequest(), timeout=10).status
+            assert status == health_pb2.HealthCheckResponse.SERVING
+        never.set()
+        for call in silent:
+            call.cancel()
+
+
+def test_open_reflection_streams_are_bounded_and_keep_nobody_from_it(server):
+    never = threading.Event()
+    request = reflection_pb2.ServerReflectionRequest(list_services="")
+
+    def held():
+        yield request
+        never.wait(60)
+
+    with own_connection(server) as greedy, own_connection(server) as channel:
+        reflect = reflection_pb2_grpc.ServerReflectionStub(greedy)
+        streams = [reflect.ServerReflectionInfo(held()) for _ in range(200)]
+        mine = reflection_pb2_grpc.ServerReflectionStub(channel)
+        (answer,) = mine.ServerReflectionInfo(iter([request]), timeout=10)
+        assert "kompakt.v1.CompressionService" in str(answer)
+        with pytest.raises(grpc.RpcError) as caught:
+            next(reflect.ServerReflectionInfo(held()))
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        never.set()
         for stream in streams:
             stream.cancel()
 
