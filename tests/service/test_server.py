@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import socket
 import struct
 import subprocess
@@ -104,6 +105,14 @@ def buf_curl(*arguments: str) -> str:
         cwd="/",
     )
     return done.stdout
+
+
+def test_the_command_asks_the_server_itself_and_no_proxy(server, capfd):
+    command = [BIN / "kompakt", "health", "--target", f"127.0.0.1:{server.port}"]
+    nowhere = "http://127.0.0.1:1"
+    environment = {k: v for k, v in os.environ.items() if k.lower() != "no_proxy"}
+    subprocess.run(command, check=True, env={**environment, "http_proxy": nowhere})
+    assert capfd.readouterr().out == "SERVING\n"
 
 
 def test_reflection_serves_a_stranger(server, digits):
