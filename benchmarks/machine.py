@@ -18,7 +18,6 @@ _PACKAGES = (
     "torch",
     "onnxruntime",
     "openvino",
-    "constriction",
 )
 
 

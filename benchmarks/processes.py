@@ -1,5 +1,6 @@
 """Child processes: on cores of their own, waited for, and ended with all that they started."""
 
+import ctypes
 import json
 import os
 import signal
@@ -17,6 +18,8 @@ import psutil
 ROOT = Path(__file__).parent.parent
 # One core each is what is compared; without a word of it, libraries start a thread for every core.
 ONE_THREAD = {"KOMPAKT_TORCH_THREADS": "1", "OMP_NUM_THREADS": "1"}
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 _LINES_OF_LOG = 3
 _PATIENCE_SECONDS = 8
 
@@ -41,6 +44,11 @@ def end_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
+def _end_with_parent() -> None:
+    """In a child: let Linux kill it once its parent is gone, by whatever, also as it starts."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def module(name: str, *arguments: object, python: Path | str = sys.executable) -> list[str]:
     """The command that runs a module of this repository."""
     return [str(python), "-m", f"benchmarks.{name}", *map(str, arguments)]
@@ -62,6 +70,7 @@ def run_for_json(
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, **(environment or {})},
+            preexec_fn=_end_with_parent,
         )
     with process:
         try:
@@ -96,6 +105,7 @@ class Background:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 env={**_without_settings(os.environ), **(environment or {})},
+                preexec_fn=_end_with_parent,
             )
 
     def __enter__(self) -> Self:

@@ -109,6 +109,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.sched_setaffinity(0, {plan.cores.generator})
         results = measure(plan, codec, parts)
     print_results(results)
+    if "service" in _blocks(plan, codec, parts) and "service" not in results["blocks"]:
+        print("nothing is written: our own side was not measured", file=sys.stderr)
+        return 1
     out = arguments.out or (RESULTS if not (arguments.only or arguments.quick) else None)
     if out is not None:
         write_results(out, results)

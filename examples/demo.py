@@ -84,7 +84,7 @@ def service() -> Iterator[str]:
 
     Its settings are the defaults: what the environment says is for another server.
     """
-    command = [Path(sys.executable).parent / "kompakt", "serve", "--host", "127.0.0.1"]
+    command = [f"{Path(sys.executable).parent}/kompakt", "serve", "--host", "127.0.0.1"]
     flags = ["--port", "0", "--metrics-port", "0", "--log-format", "json"]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("KOMPAKT_")}
     process = subprocess.Popen(

@@ -9,8 +9,9 @@ from dataclasses import replace
 import numpy as np
 import psutil
 import pytest
+import torch
 
-from benchmarks import blocks
+from benchmarks import blocks, serving
 from benchmarks.blocks import measure_bare, measure_compressai
 from benchmarks.machine import describe_run
 from benchmarks.plan import Plan
@@ -132,3 +133,21 @@ def test_results_outside_a_repository_are_drawn_too(tmp_path, monkeypatch):
     write_results(tmp_path / "serving.json", results)
     draw(json.loads((tmp_path / "serving.json").read_text()), tmp_path / "serving.svg")
     assert "unknown" in {path.stem.rpartition("-")[2] for path in tmp_path.iterdir()}
+
+
+def test_a_run_without_our_own_side_fails_and_overwrites_nothing(tmp_path, monkeypatch, capsys):
+    def fail(*_):
+        raise BenchmarkError("wrong answers")
+
+    monkeypatch.setattr(blocks, "measure_bare", fail)
+    monkeypatch.setattr(serving, "end_on_sigterm", lambda: None)
+    out = tmp_path / "serving.json"
+    out.write_text("of an earlier run")
+    affinity, threads = os.sched_getaffinity(0), torch.get_num_threads()
+    try:
+        assert serving.main(["--quick", "--only", "bare", "--out", str(out)]) == 1
+    finally:
+        os.sched_setaffinity(0, affinity)
+        torch.set_num_threads(threads)
+    assert out.read_text() == "of an earlier run"
+    assert "wrong answers" in capsys.readouterr().err
