@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from google.protobuf.message import Message
 
 from kompakt_client._commands import Patience
-from kompakt_client._errors import KompaktError, MessageTooLargeError
+from kompakt_client._errors import KompaktError, MessageTooLargeError, OverloadedError
 from kompakt_client._lane import WINDOW, Lane, Opener, Sender
 from kompakt_client._ledger import Ledger
 from kompakt_client._operations import Operation
@@ -261,11 +261,28 @@ class Run(Generic[R]):
         chunks = lane.surrender()
         lane.window = 1
         if not needs_smaller(error):
-            lane.wake = self.waited + lane.retry.delay_after(error)
+            lane.wake = self.waited + self._pause(lane, error)
         elif len(chunks) == 1:
             lane.retry = None
             chunks = self._shrink(chunks[0], error)
         self._backlog.extendleft(reversed(chunks))
+
+    def _pause(self, lane: Lane, error: KompaktError) -> float:
+        """Return the seconds that a lane waits after its stream failed, or raise the error.
+
+        A server may have no place for as many streams as there are lanes: one that finds none
+        tries on while others get on, which take over what it had.
+        """
+        assert lane.retry is not None
+        try:
+            return lane.retry.delay_after(error)
+        except OverloadedError:
+            others = (other for other in self._lanes if other is not lane)
+            gets_on = any(not (other.retry and other.retry.failed) for other in others)
+            if error.retry_after is None or not (self._answered and gets_on):
+                raise
+            lane.retry = None
+            return error.retry_after
 
     def _shrink(self, chunk: Chunk, error: KompaktError) -> list[Chunk]:
         """Return the halves of a chunk that was too large; one item alone fails."""

@@ -14,6 +14,7 @@ from kompakt_client import (
     Failure,
     InvalidRequestError,
     MessageTooLargeError,
+    OverloadedError,
     RetryPolicy,
     ServerError,
     UnavailableError,
@@ -266,6 +267,45 @@ def test_another_connection_takes_over_what_was_lost():
     assert server.busy == [server.streams[1]]
     server.answer()
     assert [result.index for result in server.results] == [0, 1]
+
+
+BUSY = OverloadedError("busy", code="RESOURCE_EXHAUSTED", retry_after=0.5)
+
+
+def test_a_connection_for_which_a_server_has_no_place_leaves_the_work_to_others():
+    server = Server(connections=2, retry=RetryPolicy(max_attempts=3))
+    server.feed(1)
+    server.answer()
+    served = server.streams[0]
+    server.feed(600, start=1)
+    server.run.add(None)
+
+    refused = 0
+    while served.unanswered:
+        while others := [stream for stream in server.busy if stream is not served]:
+            server.run.handle(others[0], BUSY)
+            refused += 1
+        server.answer(served)
+        server.pass_time(0.6)
+
+    assert refused > 3
+    assert [result.data for result in server.results] == [b"%d" % n for n in range(601)]
+
+
+def test_a_server_that_has_no_place_for_any_connection_ends_the_run():
+    server = Server(connections=2, retry=RetryPolicy(max_attempts=3, initial_backoff=0.0))
+    server.feed(1)
+    server.answer()
+    server.feed(100, start=1)
+
+    def refuse_all():
+        for _ in range(8):
+            while server.busy:
+                server.run.handle(server.busy[0], BUSY)
+            server.pass_time(0.6)
+
+    with pytest.raises(OverloadedError):
+        refuse_all()
 
 
 def test_an_answer_gives_the_next_its_own_attempts():
