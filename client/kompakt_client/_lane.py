@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from google.protobuf.message import Message
 
+from kompakt_client._errors import KompaktError, OverloadedError
 from kompakt_client._operations import Operation
 from kompakt_client._packing import Chunk, same_options
 from kompakt_client._retry import Retry
@@ -30,7 +31,14 @@ for a connection."""
 class Lane:
     """A connection, whose messages are answered or come back."""
 
-    def __init__(self, number: int, operation: Operation[Any], open_link: Opener) -> None:
+    def __init__(
+        self,
+        number: int,
+        operation: Operation[Any],
+        open_link: Opener,
+        start: Callable[[], Retry],
+        clock: Callable[[], float],
+    ) -> None:
         self.link: Sender | None = None
         """The open stream."""
         self.sent: dict[int, Chunk] = {}
@@ -43,8 +51,15 @@ class Lane:
         self._number = number
         self._operation = operation
         self._open_link = open_link
+        self._start = start
+        self._clock = clock
         self._options: Message | None = None
         self._num_items = 0
+
+    @property
+    def gets_on(self) -> bool:
+        """Whether nothing has failed since the last answer."""
+        return not (self.retry and self.retry.failed)
 
     def accepts(self, options: Message, *, idle: bool) -> bool:
         """Tell whether a message with these options can be sent now; `idle`, only if none is."""
@@ -83,3 +98,36 @@ class Lane:
         chunks = list(self.sent.values())
         self.sent.clear()
         return chunks
+
+    def put_off(self, errors: Sequence[KompaktError]) -> bool:
+        """Wait before items that a busy server refused are sent again, unless it is too late.
+
+        Messages that were under way together and are refused count as one attempt.
+        """
+        assert self.retry is not None
+        longest = max(errors, key=lambda error: error.retry_after or 0.0)
+        asked = longest.retry_after or 0.0
+        if self.wake is not None and asked < self.retry.remaining():
+            self.wake = max(self.wake, self._clock() + asked)
+            return True
+        try:
+            self.wake = self._clock() + self.retry.delay_after(longest)
+        except KompaktError:
+            self.retry = self._start() if self.sent else None
+            return False
+        return True
+
+    def pause(self, error: KompaktError, *, others_get_on: bool) -> None:
+        """Wait after the stream failed, or raise the error.
+
+        A server may have no place for as many streams as there are lanes: one that finds none
+        tries on while others get on, which take over what it had.
+        """
+        assert self.retry is not None
+        try:
+            delay = self.retry.delay_after(error)
+        except OverloadedError:
+            if error.retry_after is None or not others_get_on:
+                raise
+            self.retry, delay = None, error.retry_after
+        self.wake = self._clock() + delay

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from google.protobuf.message import Message
 
 from kompakt_client._commands import Patience
-from kompakt_client._errors import KompaktError, MessageTooLargeError, OverloadedError
+from kompakt_client._errors import KompaktError, MessageTooLargeError
 from kompakt_client._lane import WINDOW, Lane, Opener, Sender
 from kompakt_client._ledger import Ledger
 from kompakt_client._operations import Operation
@@ -53,7 +53,10 @@ class Run(Generic[R]):
         self._operation = operation
         self._patience = patience
         self._target = target
-        self._lanes = [Lane(number, operation, open_link) for number in range(connections)]
+        self._lanes = [
+            Lane(number, operation, open_link, self._start, lambda: self.waited)
+            for number in range(connections)
+        ]
         self._ledger: Ledger[R | Failure] = Ledger(
             operation.stream_limits, connections * WINDOW, ordered=ordered
         )
@@ -220,34 +223,20 @@ class Run(Generic[R]):
         if chunk is None:
             raise broken_answer(f"results from item {first}, where none are due")
         results = self._operation.results(response, chunk)
-        refused = [n for n, result in enumerate(results) if _is_refused(result)]
+        refused = {
+            n: result.error
+            for n, result in enumerate(results)
+            if isinstance(result, Failure) and result.error.retryable
+        }
         self._answered = True
         lane.window = WINDOW
         if len(refused) < len(results):
             lane.retry = self._start() if lane.sent or refused else None
-        if refused and self._put_off(lane, [results[n] for n in refused]):
+        if refused and lane.put_off([*refused.values()]):
             self._backlog.appendleft(chunk.pick(refused))
-            results = [result for result in results if not _is_refused(result)]
+            results = [result for n, result in enumerate(results) if n not in refused]
         for result in results:
             self._ledger.finish(result)
-
-    def _put_off(self, lane: Lane, refused: list[Any]) -> bool:
-        """Wait before items that a busy server refused are sent again, unless it is too late.
-
-        Messages that were under way together and are refused count as one attempt.
-        """
-        assert lane.retry is not None
-        longest = max(refused, key=lambda failure: failure.error.retry_after or 0.0)
-        asked = longest.error.retry_after or 0.0
-        if lane.wake is not None and asked < lane.retry.remaining():
-            lane.wake = max(lane.wake, self.waited + asked)
-            return True
-        try:
-            lane.wake = self.waited + lane.retry.delay_after(longest.error)
-        except KompaktError:
-            lane.retry = self._start() if lane.sent else None
-            return False
-        return True
 
     def _fail(self, lane: Lane, error: KompaktError) -> None:
         """Have what was lost with a stream sent again, or raise the error.
@@ -261,28 +250,12 @@ class Run(Generic[R]):
         chunks = lane.surrender()
         lane.window = 1
         if not needs_smaller(error):
-            lane.wake = self.waited + self._pause(lane, error)
+            others = (other for other in self._lanes if other is not lane)
+            lane.pause(error, others_get_on=self._answered and any(o.gets_on for o in others))
         elif len(chunks) == 1:
             lane.retry = None
             chunks = self._shrink(chunks[0], error)
         self._backlog.extendleft(reversed(chunks))
-
-    def _pause(self, lane: Lane, error: KompaktError) -> float:
-        """Return the seconds that a lane waits after its stream failed, or raise the error.
-
-        A server may have no place for as many streams as there are lanes: one that finds none
-        tries on while others get on, which take over what it had.
-        """
-        assert lane.retry is not None
-        try:
-            return lane.retry.delay_after(error)
-        except OverloadedError:
-            others = (other for other in self._lanes if other is not lane)
-            gets_on = any(not (other.retry and other.retry.failed) for other in others)
-            if error.retry_after is None or not (self._answered and gets_on):
-                raise
-            lane.retry = None
-            return error.retry_after
 
     def _shrink(self, chunk: Chunk, error: KompaktError) -> list[Chunk]:
         """Return the halves of a chunk that was too large; one item alone fails."""
@@ -300,8 +273,3 @@ class Run(Generic[R]):
 def needs_smaller(error: KompaktError) -> bool:
     """Tell whether the same items may pass in smaller messages."""
     return isinstance(error, MessageTooLargeError) or error.reason == "TOO_MANY_IMAGES"
-
-
-def _is_refused(result: Any) -> bool:
-    """Tell whether a server was too busy for an item that it may take later."""
-    return isinstance(result, Failure) and result.error.retryable
