@@ -10,6 +10,7 @@ from rich.table import Table
 
 from benchmarks.plan import DIRECTIONS
 from benchmarks.ratios import GOALS
+from kompakt_codec.files import write_whole
 
 
 def write_results(path: Path, results: Mapping[str, Any]) -> None:
@@ -18,7 +19,7 @@ def write_results(path: Path, results: Mapping[str, Any]) -> None:
     dated = f"{path.stem}-{results['date'][:10]}-{commit_of(results)}{path.suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
     for one in (path, path.with_name(dated)):
-        one.write_text(text)
+        write_whole(one, text.encode())
 
 
 def commit_of(results: Mapping[str, Any]) -> str:
