@@ -7,7 +7,7 @@ from kompakt_codec.models import build_model
 from kompakt_training.errors import TrainingError
 from kompakt_training.loop import fit, open_trainer
 from kompakt_training.losses import LOSSES
-from kompakt_training.quantiser import quantised_mse
+from kompakt_training.quantiser import quantised_mse, spread_levels
 from kompakt_training.recipes import RECIPES
 from kompakt_training.schedule import one_cycle
 from kompakt_training.seeding import seeded
@@ -90,6 +90,22 @@ def test_the_best_weights_are_those_of_the_least_validation_mse(tmp_path, model)
     assert quantised_mse(trainer.model, pixels, levels) == pytest.approx(
         state.history[state.best_epoch - 1]["val_mse"]
     )
+
+
+@pytest.mark.parametrize("model", ["context", "factorized", "hyperprior"])
+def test_images_validated_one_by_one_are_of_all_rate_levels(monkeypatch, model):
+    trainer = Trainer(tiny_settings(model), digit_set(), CPU)
+
+    together = trainer._validate()
+    monkeypatch.setattr("kompakt_training.quantiser._PIXELS_PER_BATCH", 1)
+
+    assert trainer._validate() == pytest.approx(together)
+
+
+def test_few_images_are_of_levels_from_the_coarsest_to_the_finest():
+    assert [spread_levels(count, 13).tolist() for count in (1, 3)] == [[6], [2, 6, 10]]
+    assert spread_levels(13, 13).tolist() == list(range(13))
+    assert spread_levels(5, 3).tolist() == [0, 1, 2, 0, 1]
 
 
 def test_training_lowers_the_loss(tmp_path):

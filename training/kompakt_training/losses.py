@@ -15,6 +15,7 @@ from kompakt_codec.models import (
     VariationalAutoencoder,
     distortion_weight,
 )
+from kompakt_training.quantiser import spread_levels
 
 _HIDDEN_LABELS = 0.2
 _ANALYSIS_ENDS = 0.85
@@ -82,14 +83,15 @@ def rate_distortion_loss(
     R + lambda D (Ballé et al. 2017, equation 2), divided by sqrt(lambda) so that no level drowns
     the others. The rate's weight rises over the first part of the run (``progress`` 0 to 1), since
     latents of untrained transforms would collapse before they carry anything. The last part trains
-    the synthesis and the prior on quantised latents, the analysis stays. In evaluation each image's
-    level is its position's, and all of the rate counts.
+    the synthesis and the prior on quantised latents, the analysis stays. In evaluation ``labels``
+    are the images' levels, int64 (N,), by default spread over all, and all of the rate counts.
     """
-    del labels
     if model.training:
         level = _drawn_levels(model, len(x), x.device)
+    elif labels is None:
+        level = spread_levels(len(x), model.levels).to(x.device)
     else:
-        level = torch.arange(len(x), device=x.device) % model.levels
+        level = labels
     x_hat, bits = model(x, level, fixed_analysis=progress >= _ANALYSIS_ENDS)
     error = (x_hat.float() - x).square().flatten(1).sum(1)
     weight = distortion_weight(model.levels, level)

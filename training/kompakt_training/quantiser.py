@@ -23,6 +23,16 @@ def to_unit(pixels: torch.Tensor) -> torch.Tensor:
     return pixels.float().div_(255)
 
 
+def spread_levels(count: int, levels: int) -> torch.Tensor:
+    """Rate levels int64 (count,) for so many images: each level in turn, so that all have a share.
+
+    Fewer images than levels are of levels at even distances.
+    """
+    if count < levels:
+        return (2 * torch.arange(count) + 1) * levels // (2 * count)
+    return torch.arange(count) % levels
+
+
 @torch.inference_mode()
 def fit_step(model: TransformModel, pixels: torch.Tensor, scale: float = 1.0) -> None:
     """Set a variational autoencoder's step to ``scale`` widths of its posterior.
@@ -45,11 +55,10 @@ def quantised_mse(
 ) -> float:
     """Pooled MSE on [0, 1] of images rebuilt from quantised latents, themselves rounded to 8 bits.
 
-    Each image's rate level is given by ``levels``, int64 (N,), else by its position, so that all
-    levels have their share.
+    Each image's rate level is given by ``levels``, int64 (N,), else by ``spread_levels``.
     """
     if levels is None:
-        levels = torch.arange(len(pixels), device=pixels.device) % model.levels
+        levels = spread_levels(len(pixels), model.levels).to(pixels.device)
     total, start = 0.0, 0
     for x in unit_batches(pixels):
         level = levels[start : start + len(x)]

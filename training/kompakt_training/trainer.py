@@ -16,7 +16,13 @@ from kompakt_training.growth import deepened
 from kompakt_training.imageset import Images, ImageSet, LabelNumbers
 from kompakt_training.losses import CONDITIONAL, LOSSES, Loss
 from kompakt_training.processes import Processes
-from kompakt_training.quantiser import fit_step, quantised_mse, to_unit, unit_batches
+from kompakt_training.quantiser import (
+    fit_step,
+    quantised_mse,
+    spread_levels,
+    to_unit,
+    unit_batches,
+)
 from kompakt_training.recipes import RECIPES
 from kompakt_training.requirements import batch_size_of, require_labels, run_identity
 from kompakt_training.schedule import one_cycle
@@ -51,11 +57,10 @@ class Trainer:
         require_labels(settings, images)
         self.batch_size = batch_size_of(settings, images, self.processes)
         self.state = TrainingState(settings=run_identity(settings, images))
-        self._labels = [
-            _label_tensor(part, device) for part in (images.labels.train, images.labels.val)
-        ]
+        self._labels = _label_tensor(images.labels.train, device)
         self._train = _on_device(images.train, device)
         self._val = _on_device(images.val, device)
+        self._val_labels = _label_tensor(images.labels.val, device)
         self._tile = (images.spec.height, images.spec.width)
         self.steps_per_epoch = images.num_train_tiles // self.batch_size
         with seeded(settings.seed, 0, device):
@@ -66,6 +71,7 @@ class Trainer:
         if RECIPES[settings.model].rate_distortion:
             self.model = self.model.to(memory_format=torch.channels_last)
             self._average = _RunningAverage(self.model)
+            self._val_labels = spread_levels(len(self._val), model.levels).to(device)
         self._optimizer = torch.optim.Adam(self.model.parameters(), betas=_BETAS)
 
     def resume(self, state: TrainingState) -> None:
@@ -163,7 +169,7 @@ class Trainer:
 
     def _descend(self, indices: torch.Tensor, progress: float) -> Loss:
         """One step on these images; the loss before it, detached."""
-        labels = None if self._labels[0] is None else self._labels[0][indices]
+        labels = None if self._labels is None else self._labels[indices]
         with self._precision:
             batch = to_unit(self._drawn(self._train[indices].contiguous()))
             loss = LOSSES[self.settings.model](self.model, batch, progress, labels)
@@ -208,13 +214,14 @@ class Trainer:
         model = self._averaged().eval()
         total, start = 0.0, 0
         for x in unit_batches(self._val):
-            labels = None if self._labels[1] is None else self._labels[1][start : start + len(x)]
+            labels = self._val_labels
+            labels = None if labels is None else labels[start : start + len(x)]
             start += len(x)
             total += LOSSES[self.settings.model](model, x, 1.0, labels).total.item() * len(x)
         fit_step(model, self._val)
         levels = None
-        if self.settings.model in CONDITIONAL and self._labels[1] is not None:
-            levels = self._labels[1] + 1
+        if self.settings.model in CONDITIONAL and self._val_labels is not None:
+            levels = self._val_labels + 1
         return total / len(self._val), quantised_mse(model, self._val, levels)
 
     def _averaged(self) -> TransformModel:
