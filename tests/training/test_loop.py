@@ -166,6 +166,15 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
     assert not (tmp_path / "state").exists()
 
 
+def test_a_validation_loss_that_is_no_number_stops_the_run(tmp_path, monkeypatch):
+    trainer = Trainer(tiny_settings("vae"), digit_set(), CPU)
+    monkeypatch.setattr(trainer, "_validate", lambda: (math.inf, 0.1))
+
+    with pytest.raises(TrainingError, match="no longer a number in epoch 1: lower --learning-rate"):
+        fit(trainer, path=tmp_path / "state")
+    assert not (tmp_path / "state").exists()
+
+
 def test_the_learning_rate_rises_for_a_tenth_and_falls_to_nothing():
     rates = [one_cycle(step, 1000, 2e-3) for step in range(1000)]
 

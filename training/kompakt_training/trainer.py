@@ -121,7 +121,7 @@ class Trainer:
         with seeded(self.settings.seed, epoch, self.device):
             train_loss = self._fit(on_step)
             val_loss, val_mse = self._validated()
-        if not math.isfinite(train_loss["loss"]) or not math.isfinite(val_mse):
+        if not all(map(math.isfinite, (train_loss["loss"], val_loss, val_mse))):
             raise TrainingError(
                 f"the loss is no longer a number in epoch {epoch}: lower --learning-rate"
             )
