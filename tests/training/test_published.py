@@ -103,6 +103,18 @@ def test_a_download_is_kept_in_the_cache(tmp_path, monkeypatch):
     assert [p.name for p in (tmp_path / "cache/kompakt/data").iterdir()] == ["mnist"]
 
 
+def test_processes_that_download_at_once_all_find_the_files(tmp_path, monkeypatch):
+    def fake(root, *, download):
+        assert download
+        write_published(Path(root) / "MNIST" / "raw")
+        write_published(tmp_path / "cache" / "kompakt" / "data" / "mnist")  # another was faster
+
+    monkeypatch.setattr(datasets, "MNIST", fake)
+
+    assert len(load_dataset("mnist").train) == 100
+    assert [p.name for p in (tmp_path / "cache/kompakt/data").iterdir()] == ["mnist"]
+
+
 def test_the_other_sets_files_are_refused(tmp_path, monkeypatch):
     write_published(tmp_path)
     digest = hashlib.sha256((255 - digits(30)).tobytes()).hexdigest()

@@ -78,6 +78,8 @@ def _find_or_download(name: str, data_dir: Path | None) -> list[Path]:
     try:
         _download(name)
     except (OSError, RuntimeError, HTTPException) as exc:
+        if found := _find(_layouts(name, cache_dir())):  # another process downloaded it meanwhile
+            return found
         reason = next(iter(str(exc).splitlines()[::-1]), type(exc).__name__)
         raise TrainingError(
             f"{places}, and the download failed ({reason}); {ways}, "
