@@ -1,4 +1,5 @@
 import csv
+import os
 import subprocess
 import sys
 
@@ -336,6 +337,36 @@ def test_a_conditional_run_learns_its_folders_classes(tmp_path, capsys):
     assert (header.levels, header.default_level, len(header.curve)) == (4, 0, 4)
     assert sum(point.num_images for point in header.curve[1:]) == header.curve[0].num_images
     assert "--classes 3" in header.training.command
+
+
+def test_folders_may_have_names_that_are_no_text(tmp_path):
+    name = os.fsdecode(b"M\xe4rz")
+    write_pngs(tmp_path / name, digits(40))
+
+    assert train(f"folder:{name}", "--out", "run", "--licence", name) == 0
+
+    [path] = (tmp_path / "run").glob("*.safetensors")
+    training = Checkpoint.load(path).header.training
+    assert (training.dataset, training.licence) == ("folder:M?rz", "M?rz")
+    assert "--dataset 'folder:M?rz'" in training.command
+
+
+def test_a_runs_folder_whose_name_is_no_text_is_refused_at_once(capsys, folder):
+    assert train(folder, "--out", os.fsdecode(b"M\xe4rz")) == 2
+
+    assert "argument --out: must be in UTF-8, not 'M?rz'" in capsys.readouterr().err
+
+
+def test_a_class_whose_name_is_no_text_is_refused_at_once(tmp_path, capsys):
+    for name in (b"a", b"M\xe4rz", b"c"):
+        write_pngs(tmp_path / "classes" / os.fsdecode(name), digits(20))
+
+    assert train("folder:classes", model="cvae") == 1
+
+    assert capsys.readouterr().err == (
+        "kompakt train: folder:classes: the name of the class 'M?rz' is not in UTF-8: rename its "
+        "folder\n"
+    )
 
 
 def test_a_conditional_run_without_classes_says_what_it_needs(capsys, folder):

@@ -12,6 +12,7 @@ from kompakt_training.progress import (
     TrainingProgress,
     duration,
     live_figures,
+    say,
 )
 from kompakt_training.state import TrainingState
 from kompakt_training.steps import Step
@@ -120,3 +121,12 @@ def test_an_epochs_line_has_rate_and_distortion_where_a_model_has_them(parts, wo
         shown.on_epoch(state)
 
     assert text.getvalue().startswith(words)
+
+
+def test_what_a_terminal_cannot_show_is_no_error():
+    written = io.BytesIO()
+
+    terminal = io.TextIOWrapper(written, "ascii", write_through=True)
+    say(Console(file=terminal), "M\udce4rz …")
+
+    assert written.getvalue() == b"M?rz ?\n"

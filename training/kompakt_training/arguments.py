@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from kompakt_training.catalogue import DATA_DIR_VARIABLE
+from kompakt_training.catalogue import DATA_DIR_VARIABLE, as_text
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -29,6 +29,13 @@ def tile_side(text: str) -> int:
     if not MIN_SIDE <= value <= MAX_SIDE:
         raise argparse.ArgumentTypeError(f"must be {MIN_SIDE} to {MAX_SIDE} pixels, not {value}")
     return value
+
+
+def run_folder(text: str) -> Path:
+    """The folder of a run: what reads its state opens only names in UTF-8."""
+    if as_text(text) != text:
+        raise argparse.ArgumentTypeError(f"must be in UTF-8, not {as_text(text)!r}")
+    return Path(text)
 
 
 def add_data_dir(parser: argparse.ArgumentParser, what: str = "the published sets lie") -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from kompakt_codec.errors import CodecError
 from kompakt_codec.images import DEFAULT_LIMITS, Pixels, decode_image
-from kompakt_training.catalogue import DATASETS, dataset_name, is_dataset
+from kompakt_training.catalogue import DATASETS, as_text, dataset_name, is_dataset
 from kompakt_training.data import load_dataset
 from kompakt_training.errors import TrainingError
 from kompakt_training.folder import MAX_FOLDER_BYTES
@@ -79,7 +79,7 @@ def _load_directory(data: str, crop: int | None) -> BenchImages:
     # Grey is broadcast over the three channels where any image is RGB.
     alike = [_with_channels(image, channels) for image in images]
     return BenchImages(
-        name=directory.resolve().name,
+        name=as_text(directory.resolve().name),
         images=_tiles(alike, crop) if crop else alike,
         notes=notes,
     )

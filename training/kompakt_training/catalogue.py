@@ -46,7 +46,12 @@ def dataset_name(spec: str) -> str:
     """The name that a dataset goes by: ``spec``, but a folder's own name instead of its path."""
     if not spec.startswith(FOLDER_PREFIX):
         return spec
-    return FOLDER_PREFIX + folder_path(spec).resolve().name
+    return FOLDER_PREFIX + as_text(folder_path(spec).resolve().name)
+
+
+def as_text(name: str) -> str:
+    """A name as UTF-8 can hold it: files may have other bytes in theirs, here each a "?"."""
+    return name.encode(errors="replace").decode()
 
 
 def folder_path(spec: str) -> Path:

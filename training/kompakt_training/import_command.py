@@ -15,6 +15,7 @@ from kompakt_codec.codec import Codec
 from kompakt_codec.errors import CodecError
 from kompakt_codec.header import Training
 from kompakt_codec.images import DEFAULT_LIMITS, Pixels, decode_image
+from kompakt_training.catalogue import as_text
 from kompakt_training.compressai_import import Imported, RateLoss, import_state, measure
 from kompakt_training.compressai_state import read_state
 from kompakt_training.errors import TrainingError
@@ -51,11 +52,13 @@ def _training(args: argparse.Namespace) -> Training:
     with args.file.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Training(
-        dataset=args.dataset,
-        licence=args.licence,
+        dataset=as_text(args.dataset),
+        licence=as_text(args.licence),
         num_images=0,
         epochs=0,
-        command=shlex.join(["kompakt", "import-compressai", args.file.name, *_options(args)]),
+        command=as_text(
+            shlex.join(["kompakt", "import-compressai", args.file.name, *_options(args)])
+        ),
         details={"source": f"CompressAI {args.architecture}", "source_sha256": digest},
     )
 
@@ -67,7 +70,7 @@ def _options(args: argparse.Namespace) -> list[str]:
 
 def _measure(imported: Imported, name: str, training: Training, folder: Path) -> RateLoss:
     codec = Codec(imported.checkpoint(name=name, training=training))
-    return measure(codec, imported.rate, _images(folder), dataset=folder.resolve().name)
+    return measure(codec, imported.rate, _images(folder), dataset=as_text(folder.resolve().name))
 
 
 def _images(folder: Path) -> Iterator[Pixels]:

@@ -30,7 +30,8 @@ TIMED_STEPS = 30
 
 
 def say(console: Console, text: str) -> None:
-    """Print plain text as it is, without wrapping or colours."""
+    """Print plain text as it is, without wrapping or colours; "?" for what has no encoding."""
+    text = text.encode(console.encoding, "replace").decode(console.encoding)
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from kompakt_training.catalogue import as_text
 from kompakt_training.errors import TrainingError
 from kompakt_training.imageset import ImageSet
 from kompakt_training.losses import CONDITIONAL
@@ -44,6 +45,11 @@ def _require_labels(images: ImageSet, classes: int) -> None:
         raise TrainingError(
             f"{images.name} has no labels: a folder needs one subfolder for each class, a "
             "published set the files of its labels beside those of its images"
+        )
+    if strange := [name for name in labels.names if as_text(name) != name]:
+        raise TrainingError(
+            f"{images.name}: the name of the class {as_text(strange[0])!r} is not in UTF-8: rename "
+            "its folder"
         )
     if len(labels.names) != classes:
         raise TrainingError(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kompakt_codec.models import MODELS
 from kompakt_training.arguments import flag
-from kompakt_training.catalogue import FOLDER_PREFIX
+from kompakt_training.catalogue import FOLDER_PREFIX, as_text
 from kompakt_training.recipes import DEFAULT_SEED, DEFAULT_STEP_SCALE, RECIPES
 
 
@@ -151,4 +151,4 @@ def command_line(
         words += ["--licence", licence]
     if init is not None:
         words += ["--init", init]
-    return shlex.join(words)
+    return as_text(shlex.join(words))

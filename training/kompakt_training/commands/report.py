@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from kompakt_training.arguments import DEVICES, add_data_dir, positive
+from kompakt_training.arguments import DEVICES, add_data_dir, positive, run_folder
 from kompakt_training.recipes import PAPER_MODELS
 from kompakt_training.terminal import Parser, run_command
 
@@ -34,7 +34,7 @@ def _report(_: Parser, args: argparse.Namespace) -> None:
 def _parser() -> Parser:
     parser = Parser(prog="kompakt report", description=_DESCRIPTION)
     add = parser.add_argument
-    add("--out", type=Path, required=True, metavar="DIR", help="where the report goes")
+    add("--out", type=run_folder, required=True, metavar="DIR", help="where the report goes")
     for model in PAPER_MODELS:
         add(
             f"--{model}",

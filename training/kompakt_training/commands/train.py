@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from kompakt_training.arguments import DEVICES, add_data_dir, flag, tile_side
-from kompakt_training.catalogue import DATASETS, is_dataset
+from kompakt_training.arguments import DEVICES, add_data_dir, flag, run_folder, tile_side
+from kompakt_training.catalogue import DATASETS, as_text, is_dataset
 from kompakt_training.launch import launched_rank
 from kompakt_training.recipes import CONFIG_HELP, DEFAULT_SEED, DEFAULT_STEP_SCALE, RECIPES
 from kompakt_training.terminal import Parser, run_command
@@ -50,8 +50,13 @@ def _parser() -> Parser:
         help="the most that a folder's images may take in memory, in each process (default: 2); "
         "photographs that hold more tiles give a part of them",
     )
-    add("--licence", metavar="TEXT", help="what a folder's images are under, for the checkpoint")
-    add("--out", type=Path, metavar="RUN_DIR", help="the run's folder (default: runs/NAME)")
+    add(
+        "--licence",
+        type=as_text,
+        metavar="TEXT",
+        help="what a folder's images are under, for the checkpoint",
+    )
+    add("--out", type=run_folder, metavar="RUN_DIR", help="the run's folder (default: runs/NAME)")
     add("--name", help="the checkpoint's name (default: DATASET-MODEL)")
     add("--device", choices=DEVICES, default="auto")
     add(
