@@ -2,6 +2,7 @@
 
 import pytest
 
+from kompakt_training import run_files
 from kompakt_training.commands.train import main
 from tests.support import make_checkpoint
 from tests.training.helpers import TINY, digits, interrupted_after_an_epoch, write_pngs
@@ -60,6 +61,24 @@ def test_a_log_that_is_not_the_runs_is_refused_before_anything_goes(tmp_path, ca
 
     assert "steps.csv: not the steps of a run" in capsys.readouterr().err
     assert bytes_of(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize("flags", [[], ["--no-resume"]])
+def test_a_folder_that_another_run_trains_in_is_left_to_it(tmp_path, capsys, flags):
+    with interrupted_after_an_epoch():
+        train("--out", "run")
+    before = bytes_of(tmp_path / "run")
+    capsys.readouterr()
+
+    with run_files.held(tmp_path / "run"):
+        assert train("--out", "run", *flags) == 1
+
+    assert capsys.readouterr().err == (
+        "kompakt train: another training is under way in run: wait for its end, or give another "
+        "--out\n"
+    )
+    assert bytes_of(tmp_path / "run") == before
+    assert train("--out", "run") == 0
 
 
 def test_a_refused_command_leaves_no_folder(tmp_path, capsys):

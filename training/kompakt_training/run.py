@@ -1,5 +1,6 @@
 """One run: train or go on, export, evaluate, and leave everything in the run's folder."""
 
+import contextlib
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from kompakt_training.plots import plot_history, plot_images
 from kompakt_training.processes import Processes, joined
 from kompakt_training.progress import TrainingProgress, say
 from kompakt_training.requirements import run_identity
-from kompakt_training.run_files import LOSSES_FILE, PICTURES_FILE, runs_note
+from kompakt_training.run_files import LOSSES_FILE, PICTURES_FILE, held, runs_note
 from kompakt_training.settings import ExportSettings, Settings
 from kompakt_training.state import STATE_FILE, TrainingState
 from kompakt_training.steps import Step, StepLog, StepRow
@@ -77,8 +78,20 @@ def execute(run: Run, *, device: torch.device, resume: bool, console: Console) -
 
     If ``resume`` is false, an earlier run's state and checkpoint go once all is checked. Of several
     processes all train, and the first one writes and does the rest: there are no figures for the
-    others. Raises TrainingError.
+    others. Raises TrainingError, also if another training is under way in the run's folder.
     """
+    with contextlib.ExitStack() as stack:
+        return _execute(run, stack, device=device, resume=resume, console=console)
+
+
+def _execute(
+    run: Run,
+    stack: contextlib.ExitStack,
+    *,
+    device: torch.device,
+    resume: bool,
+    console: Console,
+) -> list[Result]:
     state_path = run.out / STATE_FILE
     with joined(device) as processes:
         trainer = open_trainer(
@@ -91,6 +104,8 @@ def execute(run: Run, *, device: torch.device, resume: bool, console: Console) -
             processes=processes,
         )
         if processes.is_first:
+            run.out.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(held(run.out))
             _train(run, trainer, state_path, resume=resume, console=console)
         else:
             fit(trainer, path=state_path)
@@ -179,7 +194,6 @@ def _prepare(
     run: Run, trainer: Trainer, *, resume: bool, on_row: Callable[[StepRow], None]
 ) -> StepLog:
     """Open the steps' log in the run's folder; an earlier run goes if ``resume`` is false."""
-    run.out.mkdir(parents=True, exist_ok=True)
     # Before anything goes: it refuses another file of that name.
     log = StepLog(
         run.out / STEPS_FILE,

@@ -1,9 +1,13 @@
-"""What trainings leave in folders of images, told from the images."""
+"""What trainings leave in folders of images, told from the images; and one training a folder."""
 
-from collections.abc import Sequence
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kompakt_training.errors import TrainingError
 from kompakt_training.state import STATE_FILE
 
 LOSSES_FILE = "loss_curves.png"
@@ -42,3 +46,25 @@ def runs_note(num_runs: int) -> str:
     """That so many folders of runs were left out; empty for none."""
     folders = "folder of a run" if num_runs == 1 else "folders of runs"
     return f"{num_runs} {folders} left out" if num_runs else ""
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep other trainings out of a run's folder, until this process ends at the latest.
+
+    Raises TrainingError if one is in it. A file system without locks keeps none out.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise TrainingError(
+                f"another training is under way in {folder}: wait for its end, or give another "
+                "--out"
+            ) from exc
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(descriptor)
