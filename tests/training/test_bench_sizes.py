@@ -211,3 +211,9 @@ def test_memory_is_unknown_where_the_system_does_not_tell(monkeypatch, tmp_path)
     monkeypatch.setattr("kompakt_training.bench_memory._STATUS", tmp_path / "status")
 
     assert peak_memory_mib(PHOTOS, codec="png") is None
+
+
+def test_memory_is_unknown_where_the_process_dies(monkeypatch):
+    monkeypatch.setattr("kompakt_training.bench_memory.sys.executable", "false")
+
+    assert peak_memory_mib(PHOTOS, codec="png") is None

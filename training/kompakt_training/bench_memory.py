@@ -22,7 +22,8 @@ def peak_memory_mib(images: Sequence[Pixels], *, codec: str | Path) -> float | N
 
     In MiB that are resident, Python and all libraries included. ``codec`` is a baseline's name, of
     which quality 75 is taken, or a checkpoint's path, of which the default level. None where the
-    system does not tell (it is read from /proc).
+    system does not tell (it is read from /proc), and where that process dies, as for want of
+    memory: what else was measured is worth no less.
     """
     if not _STATUS.exists():
         return None
@@ -31,8 +32,8 @@ def peak_memory_mib(images: Sequence[Pixels], *, codec: str | Path) -> float | N
     np.save(buffer, largest)
     option = "--model" if isinstance(codec, Path) else "--baseline"
     command = [sys.executable, "-m", __name__, option, str(codec)]
-    done = subprocess.run(command, input=buffer.getvalue(), stdout=subprocess.PIPE, check=True)
-    return int(done.stdout) / 1024
+    done = subprocess.run(command, input=buffer.getvalue(), stdout=subprocess.PIPE, check=False)
+    return None if done.returncode else int(done.stdout) / 1024
 
 
 def main(argv: Sequence[str]) -> None:
