@@ -242,6 +242,19 @@ def test_the_command_writes_a_checkpoint_that_just_loads(state_file, photos, tmp
     assert "2 images" in capsys.readouterr().out
 
 
+def test_a_folder_that_is_missing_is_told_before_anything_is_measured(
+    state_file, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("kompakt_training.import_command.measure", None)
+    out = tmp_path / "missing" / "a.safetensors"
+
+    assert run(state_file, "--out", out, "--calibrate", tmp_path) == 1
+
+    assert capsys.readouterr().err == (
+        f"kompakt import-compressai: {out}: {out.parent} is not a folder\n"
+    )
+
+
 def test_without_images_nothing_is_measured(state_file, tmp_path):
     assert run(state_file, "--out", tmp_path / "a.safetensors") == 0
     header = Checkpoint.load(tmp_path / "a.safetensors").header

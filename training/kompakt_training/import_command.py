@@ -32,6 +32,8 @@ def import_model(parser: Parser, args: argparse.Namespace) -> None:
         parser.error(f"--name must be of a-z, 0-9, '.', '_' and '-', not {name!r}")
     if args.out.suffix != SUFFIX:
         parser.error(f"--out must end in {SUFFIX}, or no server finds it")
+    if not args.out.parent.is_dir():
+        raise TrainingError(f"{args.out}: {args.out.parent} is not a folder")
     imported = import_state(read_state(args.file, args.architecture))
     training = _training(args)
     loss = _measure(imported, name, training, args.calibrate) if args.calibrate else None
