@@ -369,6 +369,18 @@ def test_a_class_whose_name_is_no_text_is_refused_at_once(tmp_path, capsys):
     )
 
 
+def test_more_classes_than_a_model_knows_are_counted(tmp_path, capsys):
+    for index, images in enumerate(np.split(digits(130), 13)):
+        write_pngs(tmp_path / "mine" / str(index), images)
+
+    flags = ["--dataset", "folder:mine", "--model", "cvae", "--out", "run"]
+    assert main(flags) == 1
+
+    assert capsys.readouterr().err == (
+        "kompakt train: folder:mine has 13 classes: a cvae knows at most 12\n"
+    )
+
+
 def test_a_conditional_run_without_classes_says_what_it_needs(capsys, folder):
     assert train(folder, "--out", "run", model="cvae") == 1
     assert "needs one subfolder for each class" in capsys.readouterr().err

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from rich.console import Console
 
+from kompakt_codec.frame import MAX_LEVELS
 from kompakt_codec.models import ImageSpec
 from kompakt_codec.process import prepare_process
 from kompakt_training.arguments import flag
 from kompakt_training.catalogue import FOLDER_PREFIX, dataset_name
 from kompakt_training.data import load_dataset
+from kompakt_training.errors import TrainingError
 from kompakt_training.folder import DEFAULT_MEMORY_GIB
 from kompakt_training.imageset import ImageSet
 from kompakt_training.launch import launched_rank
@@ -77,7 +79,7 @@ def train(parser: Parser, args: argparse.Namespace) -> None:
 
 def _run(parser: Parser, args: argparse.Namespace, images: ImageSet) -> Run:
     if args.model in CONDITIONAL and args.classes is None and images.labels.names:
-        args.classes = len(images.labels.names)
+        args.classes = _num_classes(images)
     if args.mirror is None:
         args.mirror = mirrored_by_default(images.crop)
     init = None if args.init is None else load_start(args.init)
@@ -101,6 +103,13 @@ def _run(parser: Parser, args: argparse.Namespace, images: ImageSet) -> Run:
         ),
         init=init,
     )
+
+
+def _num_classes(images: ImageSet) -> int:
+    count, most = len(images.labels.names), MAX_LEVELS - 1
+    if count > most:
+        raise TrainingError(f"{images.name} has {count} classes: a cvae knows at most {most}")
+    return count
 
 
 def _name(args: argparse.Namespace, model: str) -> str:
