@@ -155,6 +155,18 @@ def test_the_model_is_by_the_images_size_where_none_is_named(tmp_path, folder):
     assert default_model(ImageSpec(height=28, width=28, channels=3)) == "hyperprior"
 
 
+def test_grey_images_that_are_cut_get_a_model_for_all_their_sizes(tmp_path):
+    write_pngs(tmp_path / "scans" / "a", digits(20))
+    write_pngs(tmp_path / "scans" / "b", np.tile(digits(10), (1, 2, 3, 1)))
+    flags = ["--epochs", "1", *FAST_FLAGS, *TINY_FLAGS["hyperprior"]]
+
+    assert main(["--dataset", "folder:scans", *flags]) == 0
+
+    run = tmp_path / "runs/scans-hyperprior/scans-hyperprior.safetensors"
+    assert (16, 24) in Codec.load(run).sizes
+    assert default_model(ImageSpec(height=7, width=7, channels=1), is_cut=True) == "context"
+
+
 def test_photographs_of_several_sizes_are_cut_and_the_command_says_how(tmp_path, capsys):
     photo = load_sample_images().images[0]
     for width in range(40, 60):

@@ -39,9 +39,13 @@ _MIN_HYPERPRIOR_SIDE = 8
 _LEAST_MEMORY_GIB = 0.1
 
 
-def default_model(spec: ImageSpec) -> str:
-    """The architecture for images of this size, where the command line names none."""
-    is_small = spec.channels == 1 and max(spec.height, spec.width) <= _MAX_CONTEXT_SIDE
+def default_model(spec: ImageSpec, *, is_cut: bool = False) -> str:
+    """The architecture for images of this size, where the command line names none.
+
+    Tiles (``is_cut``) are of images of other sizes, which the model is to take too.
+    """
+    is_grey = spec.channels == 1
+    is_small = is_grey and not is_cut and max(spec.height, spec.width) <= _MAX_CONTEXT_SIDE
     is_tiny = min(spec.height, spec.width) < _MIN_HYPERPRIOR_SIDE
     return "context" if is_small or is_tiny else "hyperprior"
 
@@ -83,7 +87,7 @@ def _run(parser: Parser, args: argparse.Namespace, images: ImageSet) -> Run:
     if args.mirror is None:
         args.mirror = mirrored_by_default(images.crop)
     init = None if args.init is None else load_start(args.init)
-    settings = _settings(parser, args, args.model or default_model(images.spec))
+    settings = _settings(parser, args, args.model or _default_model(images))
     if init is not None:
         settings = replace(settings, init=weights_hash(init))
     export = _export_settings(parser, args, settings.model)
@@ -103,6 +107,10 @@ def _run(parser: Parser, args: argparse.Namespace, images: ImageSet) -> Run:
         ),
         init=init,
     )
+
+
+def _default_model(images: ImageSet) -> str:
+    return default_model(images.spec, is_cut=images.crop is not None)
 
 
 def _num_classes(images: ImageSet) -> int:
