@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -128,6 +129,15 @@ def test_another_runs_state_is_refused_by_the_name_of_what_differs(tmp_path, cha
 
     with pytest.raises(TrainingError, match=words):
         train(tmp_path / "state", "ae", **change)
+
+
+def test_another_runs_classes_are_refused_as_such(tmp_path):
+    images = digit_set()
+    train(tmp_path / "state", "cvae", epochs=1, images=images)
+    renamed = replace(images, labels=replace(images.labels, names=("0", "1", "two")))
+
+    with pytest.raises(TrainingError, match=f"{tmp_path.name} holds a run with other labels: give"):
+        train(tmp_path / "state", "cvae", epochs=1, images=renamed)
 
 
 def test_another_model_is_refused_but_may_start_again(tmp_path):

@@ -70,8 +70,8 @@ def _refuse_other_run(
         if theirs.get(key, "") == ours.get(key, ""):
             continue
         what = f"{flag(key)} {theirs.get(key)}, not {ours.get(key)}"
-        if key == "images_sha256":
-            what = "other images"
+        if key in ("images_sha256", "labels_sha256"):
+            what = f"other {key.removesuffix('_sha256')}"
         if key in ("init", "mirror"):
             what = f"another {flag(key)}"
         raise TrainingError(
