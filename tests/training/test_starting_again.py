@@ -45,6 +45,21 @@ def test_a_start_of_another_size_is_refused_before_anything_goes(tmp_path, capsy
     assert bytes_of(tmp_path / "run") == before
 
 
+def test_a_damaged_start_is_no_reason_to_start_again(tmp_path, capsys):
+    before = write_run(tmp_path / "run")
+
+    assert train("--out", "mine", "--init", "run") == 1
+
+    err = capsys.readouterr().err
+    assert err.startswith("kompakt train: --init: run/training.state is not a training state (")
+    assert "--no-resume" not in err
+    assert train("--out", "run") == 1
+    assert capsys.readouterr().err.endswith(
+        "): start again (train --no-resume, report --retrain)\n"
+    )
+    assert bytes_of(tmp_path / "run") == before
+
+
 def test_images_without_labels_are_refused_before_anything_goes(tmp_path, capsys):
     before = write_run(tmp_path / "run")
 

@@ -14,6 +14,8 @@ from kompakt_training.state import TrainingState, load_state, save_state
 from kompakt_training.steps import OnStep, ignore
 from kompakt_training.trainer import Trainer
 
+_START_AGAIN = "start again (train --no-resume, report --retrain)"
+
 
 def open_trainer(
     settings: Settings,
@@ -32,7 +34,10 @@ def open_trainer(
     """
     trainer = Trainer(settings, images, device, processes or Processes())
     if resume and path.exists():
-        state = load_state(path)
+        try:
+            state = load_state(path)
+        except TrainingError as exc:
+            raise TrainingError(f"{exc}: {_START_AGAIN}") from exc
         _refuse_other_run(path, theirs=state.settings, ours=trainer.state.settings)
         trainer.resume(state)
     elif init is not None:
@@ -76,5 +81,5 @@ def _refuse_other_run(
             what = f"another {flag(key)}"
         raise TrainingError(
             f"{path.parent} holds a run with {what}: give the same settings or another --out, "
-            "or start again (train --no-resume, report --retrain)"
+            f"or {_START_AGAIN}"
         )

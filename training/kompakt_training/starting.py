@@ -27,7 +27,10 @@ def load_start(path: Path) -> TrainingState:
     static tables only mean and deviation, which training soon mends.
     """
     if path.is_dir():
-        return load_state(path / STATE_FILE)
+        try:
+            return load_state(path / STATE_FILE)
+        except TrainingError as exc:
+            raise TrainingError(f"--init: {exc}") from exc
     if not path.exists():
         raise TrainingError(f"--init: {path}: no such run or checkpoint")
     try:

@@ -80,9 +80,7 @@ def load_state(path: Path) -> TrainingState:
             groups[group][key] = tensor
         return TrainingState(**header, **groups)
     except (SafetensorError, KeyError, TypeError, ValueError) as exc:
-        raise TrainingError(
-            f"{path} is not a training state ({exc}); start again with --no-resume"
-        ) from exc
+        raise TrainingError(f"{path} is not a training state ({exc})") from exc
 
 
 def weights_hash(state: TrainingState) -> str:
