@@ -1,4 +1,4 @@
-"""Pictures are written whole or not at all."""
+"""Pictures are written whole or not at all, and curves drawn of a run's history alone."""
 
 import resource
 from collections.abc import Iterator
@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from kompakt_training.commands.sample import main
+from kompakt_training.errors import TrainingError
 from kompakt_training.plots import plot_images
+from kompakt_training.tables import read_history
 from tests.support import make_checkpoint
 
 
@@ -40,3 +42,11 @@ def test_a_sheet_that_cannot_be_written_leaves_the_earlier_one(tmp_path, capsys)
     assert "too large" in capsys.readouterr().err
     assert (tmp_path / "sheet.png").read_bytes() == b"earlier"
     assert {path.name for path in tmp_path.iterdir()} == {"sheet.png", "vae.safetensors"}
+
+
+@pytest.mark.parametrize("text", ["", "epoch,loss\n1,0.5\n", "epoch,train_loss,val_loss\n1,0.5\n"])
+def test_another_table_in_a_historys_place_is_refused(tmp_path, text):
+    (tmp_path / "history.csv").write_text(text)
+
+    with pytest.raises(TrainingError, match=r"history.csv: not the history of a run"):
+        read_history(tmp_path / "history.csv")

@@ -23,6 +23,9 @@ def read_history(path: Path) -> list[HistoryRow]:
     """Read a run's history.csv. Raises TrainingError if it is missing or malformed."""
     try:
         with path.open(newline="") as file:
-            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+            rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        if not rows or not rows[0].keys() >= {"epoch", "train_loss", "val_loss"}:
+            raise ValueError("it has no losses")
+        return rows
     except (OSError, TypeError, ValueError) as exc:
         raise TrainingError(f"{path}: not the history of a run: {exc}") from exc
