@@ -1,10 +1,12 @@
 """What a codec takes: the sizes of images, and rate levels."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from kompakt_codec.errors import WrongSizeError
 from kompakt_codec.frame import LEVEL_STEPS
+from kompakt_codec.images import Pixels
 
 MIN_SIDE, MAX_SIDE = 1, 65_535
 """Of the images that a model of any size accepts."""
@@ -50,8 +52,42 @@ class SizeRange:
         return height, width
 
     def __str__(self) -> str:
-        least = "x".join(map(str, self.least))
-        return least if self.is_one else f"{least} to {'x'.join(map(str, self.most))}"
+        return by(self.least) if self.is_one else f"{by(self.least)} to {by(self.most)}"
+
+
+ANY_SIZE = SizeRange(least=(MIN_SIDE, MIN_SIDE), most=(MAX_SIDE, MAX_SIDE))
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeRange:
+    """The shapes (height, width, channels) of the images that a model accepts."""
+
+    sizes: SizeRange
+    channels: int
+
+    def __contains__(self, shape: tuple[int, ...]) -> bool:
+        height, width, channels = shape
+        return (height, width) in self.sizes and channels == self.channels
+
+    def require(self, images: Iterable[Pixels]) -> None:
+        """Raise WrongSizeError for the first image of a shape that is none of these."""
+        for shape in dict.fromkeys(image.shape for image in images):
+            if shape not in self:
+                raise self.wrong(shape)
+
+    def wrong(self, shape: Sequence[int]) -> WrongSizeError:
+        """The error of an image of a shape that is none of these."""
+        return WrongSizeError(f"got {by(shape)} (height x width x channels), accepted: {self}")
+
+    def __str__(self) -> str:
+        """In words: "28x28x1", or "8x8x3 to 1024x1024x3"."""
+        ends = self.sizes.least, self.sizes.most
+        return " to ".join(dict.fromkeys(by((*end, self.channels)) for end in ends))
+
+
+def by(shape: Sequence[int]) -> str:
+    """A shape in words: "28x28x1"."""
+    return "x".join(map(str, shape))
 
 
 @dataclass(frozen=True, slots=True)

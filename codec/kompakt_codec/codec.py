@@ -13,7 +13,7 @@ from typing import Self
 
 import torch
 
-from kompakt_codec.accepted import MAX_SIDE, MIN_SIDE, LevelRange, SizeRange
+from kompakt_codec.accepted import ANY_SIZE, LevelRange, ShapeRange, SizeRange, by
 from kompakt_codec.checkpoint import Checkpoint
 from kompakt_codec.classical import classical_name, decode_classical
 from kompakt_codec.defaults import DEFAULT_EFFORT
@@ -23,7 +23,6 @@ from kompakt_codec.errors import (
     ModelMismatchError,
     StreamError,
     UnsupportedVersionError,
-    WrongSizeError,
 )
 from kompakt_codec.frame import (
     FINGERPRINT_PREFIX_BYTES,
@@ -63,7 +62,11 @@ class Codec:
         self._quantised = QuantisedTransforms(
             self._model, self._entropy, self.header.spec, self.device, effort
         )
-        self._own_size = (self.header.height, self.header.width)
+        self._own_size = own = (self.header.height, self.header.width)
+        self.shapes = ShapeRange(
+            ANY_SIZE if self._model.any_size else SizeRange(least=own, most=own),
+            self.header.channels,
+        )
         count = self.header.levels
         self.levels = LevelRange(count, has_between=self._entropy.has_between and count > 1)
 
@@ -76,28 +79,8 @@ class Codec:
 
     @property
     def sizes(self) -> SizeRange:
-        """The images that it accepts."""
-        if self._model.any_size:
-            return SizeRange(least=(MIN_SIDE, MIN_SIDE), most=(MAX_SIDE, MAX_SIDE))
-        return SizeRange(least=self._own_size, most=self._own_size)
-
-    def wrong_size(self, shape: Sequence[int]) -> WrongSizeError:
-        """The error of an image (height, width, channels) that it does not accept."""
-        return WrongSizeError(
-            f"got {_by(shape)} (height x width x channels), accepted: {self.describe_sizes()}"
-        )
-
-    def describe_sizes(self) -> str:
-        """What it accepts in words: "28x28x1", or "8x8x3 to 1024x1024x3"."""
-        ends = self.sizes.least, self.sizes.most
-        return " to ".join(dict.fromkeys(_by((*end, self.header.channels)) for end in ends))
-
-    def require_accepted(self, images: Sequence[Pixels]) -> None:
-        """Raise WrongSizeError for the first image (height, width, channels) of another shape."""
-        for shape in dict.fromkeys(image.shape for image in images):
-            height, width, channels = shape
-            if (height, width) not in self.sizes or channels != self.header.channels:
-                raise self.wrong_size(shape)
+        """The (height, width) of the images that it accepts."""
+        return self.shapes.sizes
 
     def compress(
         self,
@@ -111,7 +94,7 @@ class Codec:
         ``level`` is the rate level of all of them, or of each; the model's default if it is None.
         Raises WrongSizeError, and ValueError for a level that it does not have.
         """
-        self.require_accepted(images)
+        self.shapes.require(images)
         level = self.header.default_level if level is None else level
         chosen = [level] * len(images) if isinstance(level, int | float) else level
         self.levels.require(chosen)
@@ -262,7 +245,7 @@ class Codec:
             )
         if frame.size is not None and frame.size not in self.sizes:
             return InvalidStreamError(
-                f"a shape of {_by(frame.size)}, but {self.header.name} accepts {self.sizes}"
+                f"a shape of {by(frame.size)}, but {self.header.name} accepts {self.sizes}"
             )
         if frame.size == self._own_size:
             return InvalidStreamError("a shape where none is needed")
@@ -294,10 +277,6 @@ def level_of(frame: Frame) -> float:
     """The rate level of a frame that is not classical."""
     assert frame.level is not None
     return frame.level
-
-
-def _by(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape))
 
 
 def crop_pixels(pixels: Pixels, size: Sequence[int]) -> Pixels:

@@ -175,7 +175,7 @@ def fit_to_codec(pixels: Pixels, codec: Codec, fit: Fit) -> tuple[Pixels, bool]:
     try:
         return fit_image(pixels, *codec.sizes.nearest(size), codec.header.channels, fit)
     except WrongSizeError as exc:
-        raise codec.wrong_size(pixels.shape) from exc
+        raise codec.shapes.wrong(pixels.shape) from exc
 
 
 def decode_source(image: pb.Image, limits: ImageLimits, fit: Fit) -> tuple[Pixels, bool]:
@@ -241,4 +241,4 @@ def _write_seconds(seconds: float, message: duration_pb2.Duration) -> None:
 
 def describe_sizes(codecs: Iterable[Codec]) -> str:
     """The accepted sizes in words, for errors."""
-    return ", ".join(sorted({codec.describe_sizes() for codec in codecs}))
+    return ", ".join(sorted({str(codec.shapes) for codec in codecs}))

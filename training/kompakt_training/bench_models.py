@@ -45,7 +45,7 @@ def load_models(directory: Path, data: BenchImages) -> tuple[list[BenchModel], l
             reasons.append(str(exc))
             continue
         if not _accepts(model.codec, data):
-            reasons.append(f"{model.name} is for images of {model.codec.describe_sizes()}")
+            reasons.append(f"{model.name} is for images of {model.codec.shapes}")
         elif model.name in BASELINES:
             raise TrainingError(
                 f"{path}: a model named {model.name!r}, as a classical codec is: "

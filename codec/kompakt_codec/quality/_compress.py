@@ -98,7 +98,7 @@ def open_contest(
     demand.check_level(engine.codec)
     if demand.fallback is Fallback.THOROUGH:
         BASELINES["avif"].require()
-    engine.codec.require_accepted(images)
+    engine.codec.shapes.require(images)
     trials = ModelTrials(engine, images, demand, keep_decoded=reconstruct)
     trials.find()
     rivalry = _Rivalry(engine, demand, reconstruct=reconstruct)
