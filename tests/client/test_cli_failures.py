@@ -75,6 +75,9 @@ def test_a_wrong_environment_is_one_line(run, monkeypatch):
         (["compress", "a", "-o", "b", "--model", ""], "argument --model: must be a name"),
         (["decompress", "a", "-o", "b", "--model", ""], "argument --model: must be a name"),
         (["models", ""], "argument NAME: must be a name, not ''"),
+        (["compress", "", "-o", "b"], "argument INPUT: must be a path, not ''"),
+        (["decompress", "a", "-o", ""], "argument -o/--output: must be a path, not ''"),
+        (["evaluate", "a", ""], "argument INPUT: must be a path, not ''"),
         (["compress", "a", "-o", "b", "--fit", "crop"], "argument --fit: invalid choice: 'crop'"),
     ],
 )

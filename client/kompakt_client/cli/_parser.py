@@ -12,6 +12,7 @@ from kompakt_client.cli._values import (
     level,
     model_name,
     names_list,
+    path,
     positive,
     quality,
     seconds,
@@ -215,7 +216,7 @@ def _command(commands: Any, name: str, summary: str) -> argparse.ArgumentParser:
 
 
 def _add_inputs(parser: argparse.ArgumentParser, help_text: str) -> None:
-    parser.add_argument("inputs", metavar="INPUT", nargs="+", help=help_text)
+    parser.add_argument("inputs", metavar="INPUT", nargs="+", type=path, help=help_text)
 
 
 def _add_output(parser: argparse.ArgumentParser, example: str) -> None:
@@ -223,6 +224,7 @@ def _add_output(parser: argparse.ArgumentParser, example: str) -> None:
         "-o",
         "--output",
         metavar="OUT",
+        type=path,
         required=True,
         help="a file for one input; for several, or a directory, a directory, which is made "
         f"({example}). Files that exist are overwritten",

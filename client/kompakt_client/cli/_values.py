@@ -29,6 +29,13 @@ def model_name(text: str) -> str:
     return text
 
 
+def path(text: str) -> str:
+    """Read a path, which is not empty: that would stand for the directory one is in."""
+    if not text:
+        raise argparse.ArgumentTypeError("must be a path, not ''")
+    return text
+
+
 def quality(text: str) -> float:
     """Read a number from 0."""
     with contextlib.suppress(ValueError):
