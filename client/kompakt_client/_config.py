@@ -41,6 +41,8 @@ class Settings:
     def __post_init__(self) -> None:
         if not isinstance(self.target, str):
             raise TypeError(f"target must be a string, not {self.target!r}")
+        if self.target.lower().startswith(("http://", "https://")):
+            raise ValueError(f"target must be HOST:PORT, not the URL {self.target!r}")
         if not (self.token is None or callable(self.token)):
             _check_token(self.token)
         check_timeout(self.timeout)

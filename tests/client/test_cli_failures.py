@@ -31,6 +31,23 @@ def test_a_server_that_is_not_there_is_one_line(run, tmp_path):
         ]
 
 
+def test_a_target_without_a_port_is_told_as_such(run):
+    status, out, err = run("models", "--target", "localhost", "--timeout", "1")
+
+    assert (status, out) == (1, "")
+    assert err == [
+        "kompakt: cannot reach localhost: name its port too, as localhost:50051 "
+        "(without one it is 443)"
+    ]
+
+
+def test_a_url_is_no_target(run):
+    status, out, err = run("models", "--target", "http://localhost:50051")
+
+    assert (status, out) == (2, "")
+    assert err == ["kompakt: target must be HOST:PORT, not the URL 'http://localhost:50051'"]
+
+
 def test_a_server_that_stops_says_so_itself(run, fake):
     fake.faults += [Fault(grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")] * 9
 

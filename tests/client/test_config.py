@@ -82,6 +82,8 @@ def test_an_authority_means_tls(monkeypatch, tmp_path):
         ({"max_message_bytes": 0}, "max_message_bytes must be positive, not 0"),
         ({"max_message_bytes": 1 << 31}, "max_message_bytes must be at most 2147483647, not 2147"),
         ({"connections": 0}, "connections must be at least 1, not 0"),
+        ({"target": "http://here:1"}, "target must be HOST:PORT, not the URL 'http://here:1'"),
+        ({"target": "HTTPS://here"}, "target must be HOST:PORT, not the URL 'HTTPS://here'"),
     ],
 )
 @BOTH

@@ -29,6 +29,11 @@ def connect(args: argparse.Namespace) -> Iterator[Client]:
             if error.reason:
                 raise
             raise UnavailableError(
-                f"cannot reach {client.target}: is the server running? "
-                "start it with `kompakt serve`"
+                f"cannot reach {client.target}: {_hint(client.target)}"
             ) from error
+
+
+def _hint(target: str) -> str:
+    if ":" not in target:
+        return f"name its port too, as {target}:50051 (without one it is 443)"
+    return "is the server running? start it with `kompakt serve`"
