@@ -124,6 +124,8 @@ def compress(
         lossless=lossless or None,
     )
     quality.pop("label", None)
+    if not isinstance(label, str | None):
+        raise TypeError(f"label must be a string, not {label!r}")
     if keep_metadata and profile == "embedded":
         raise ValueError(
             "keep_metadata is for the profile 'file': an embedded stream has no place for it"

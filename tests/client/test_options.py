@@ -132,6 +132,7 @@ def test_wrong_options_are_refused(client, image, options, message):
         ({"latents": 0.5}, r"latents must be True or False, not 0\.5"),
         ({"reconstruction": "a"}, "reconstruction must be True or False, not 'a'"),
         ({"model": 5}, "model must be a string, not 5"),
+        ({"label": 7}, "label must be a string, not 7"),
         ({"timeout": "5"}, "timeout must be a number of seconds, not '5'"),
     ],
 )
