@@ -211,7 +211,9 @@ def _describe(error: Any) -> str:
     name = ".".join(str(part) for part in error["loc"])
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        return f"unknown setting {name}"
+        key = name.replace("-", "_")
+        known = key != name and key in Settings.model_fields
+        return f"unknown setting {name}{f'; here it is {key}' if known else ''}"
     return f"{name} ({name_of_flag(name)}, KOMPAKT_{name.upper()}): {message}"
 
 

@@ -184,7 +184,13 @@ def test_settings_come_from_flags_over_environment_over_file(tmp_path, checkpoin
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("prot = 1", "unknown setting prot"), ("port = [", "kompakt.toml")]
+    ("text", "message"),
+    [
+        ("prot = 1", "unknown setting prot"),
+        ("metrics-port = 1", "unknown setting metrics-port; here it is metrics_port"),
+        ("no-port = 1", "unknown setting no-port$"),
+        ("port = [", "kompakt.toml"),
+    ],
 )
 def test_a_wrong_file_is_said(tmp_path, text, message):
     file = tmp_path / "kompakt.toml"
