@@ -78,13 +78,13 @@ def _verdict(study: Study) -> str:
     opening = (
         f"On held-out images this codec takes {own.bytes_per_image:.1f} bytes an image at "
         f"{_db(own)}. The best classical codec at that quality, {TITLES[best.codec]} "
-        f"({best.setting}), takes {best.bytes_per_image:.1f}."
+        f"({best.setting}), takes {best.bytes_per_image:.1f}"
     )
     if not study.is_worth_while:
-        return f"{opening} That is no more: more epochs or more images may help."
+        return f"{opening}, no more than this one: more epochs or more images may help."
     ours, theirs = (point.bytes_per_image * _MILLION for point in (own, best))
     return (
-        f"{opening} A million images take {grouped(ours)} bytes ({gigabytes(ours)}) instead of "
+        f"{opening}. A million images take {grouped(ours)} bytes ({gigabytes(ours)}) instead of "
         f"{grouped(theirs)} ({gigabytes(theirs)}): {grouped(theirs - ours)} bytes "
         f"({gigabytes(theirs - ours)}) are saved."
     )
