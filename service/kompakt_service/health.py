@@ -30,8 +30,12 @@ def main(argv: list[str]) -> int:
             response = health_pb2_grpc.HealthStub(channel).Check(request, timeout=arguments.timeout)
         except grpc.RpcError as exc:
             code = exc.code().name
-            hint = ": is the server running?" if code == "UNAVAILABLE" else ""
-            print(f"kompakt health: {arguments.target}: {code}{hint}", file=sys.stderr)
+            why = {
+                "UNAVAILABLE": "is the server running?",
+                "NOT_FOUND": f"no such service: {arguments.service!r}",
+                "DEADLINE_EXCEEDED": f"no answer within {arguments.timeout:g} s",
+            }.get(code, exc.details())
+            print(f"kompakt health: {arguments.target}: {code}: {why}", file=sys.stderr)
             return 1
     state = health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)
     print(state)

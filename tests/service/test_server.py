@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from kompakt.v1 import compression_pb2 as pb
 from kompakt.v1 import compression_pb2_grpc as pb_grpc
 from kompakt_codec.errors import CheckpointError
+from kompakt_service import health
 from kompakt_service.lanes import Lanes
 from kompakt_service.ports import Reader, StartError, hold_port
 from kompakt_service.server import Server
@@ -113,6 +114,19 @@ def test_the_command_asks_the_server_itself_and_no_proxy(server, capfd):
     environment = {k: v for k, v in os.environ.items() if k.lower() != "no_proxy"}
     subprocess.run(command, check=True, env={**environment, "http_proxy": nowhere})
     assert capfd.readouterr().out == "SERVING\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--service", "kompakt.v1.Nothing"], "NOT_FOUND: no such service: 'kompakt.v1.Nothing'"),
+        (["--timeout", "0"], "DEADLINE_EXCEEDED: no answer within 0 s"),
+    ],
+)
+def test_the_command_says_why_there_is_no_answer(server, capsys, flags, message):
+    target = f"127.0.0.1:{server.port}"
+    assert health.main(["--target", target, *flags]) == 1
+    assert capsys.readouterr().err == f"kompakt health: {target}: {message}\n"
 
 
 def test_reflection_serves_a_stranger(server, digits):
