@@ -202,3 +202,15 @@ def test_a_failure_names_the_flag_that_helps_and_no_field_of_a_message():
     assert describe(wrong_size) == "got 9x9x1; or ask for it to be fitted (--fit)"
     assert describe(of_a_file) == "a WEBP file holds at most 16383 pixels"
     assert describe(level) == "level must be 0"
+
+
+@pytest.mark.parametrize(
+    ("message", "flag"),
+    [
+        ("got 8x8x1; or ask for it to be fitted", "--fit"),
+        ("transparent pixels: flatten it, or ask for a fit, such as contain", "--fit"),
+        ("is the current version: unload the model with all its versions", "--all"),
+    ],
+)
+def test_what_a_message_proposes_is_named_as_a_flag(message, flag):
+    assert describe(InvalidRequestError(message)) == f"{message} ({flag})"

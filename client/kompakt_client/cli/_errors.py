@@ -12,7 +12,12 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 
-_FLAGS = {"to be fitted": "--fit", "longer timeout": "--timeout"}
+_FLAGS = {
+    "to be fitted": "--fit",
+    "ask for a fit": "--fit",
+    "longer timeout": "--timeout",
+    "with all its versions": "--all",
+}
 """The flag for what a failure's message proposes."""
 
 
