@@ -210,10 +210,27 @@ def test_noise_is_written_in_every_format() -> None:
         assert file_format is FileFormat.JPEG or np.array_equal(decoded, noise)
 
 
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WebP", "TIFF", "AVIF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_header_tells_the_shape_that_the_pixels_have(orientation: int) -> None:
+def test_the_header_tells_the_shape_that_the_pixels_have(
+    file_format: str, orientation: int
+) -> None:
     exif = Image.Exif()
     exif[274] = orientation
-    data = save(Image.fromarray(np.zeros((20, 40, 3), np.uint8)), "JPEG", exif=exif)
+    data = save(Image.fromarray(np.zeros((20, 40, 3), np.uint8)), file_format, exif=exif)
     assert image_shape(data) == decode_image(data).shape
     assert image_shape(b"no image") is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(grey("PNG", exif=b"Exif\0\0garbage"), id="broken EXIF"),
+        pytest.param(
+            grey("TIFF", tiffinfo={700: b'<x tiff:Orientation="6"/>'}), id="turned by a TIFF's XMP"
+        ),
+        pytest.param(save(Image.new("I;16B", (20, 12)), "TIFF"), id="big-endian grey"),
+    ],
+)
+def test_the_header_of_a_rare_file_tells_its_shape(data: bytes) -> None:
+    assert image_shape(data) == decode_file(data, adapt=True).pixels.shape

@@ -74,7 +74,7 @@ _DEEP_AVIF = re.compile(rb"av1C\x81.[\x40-\x7f\xc0-\xff]", re.DOTALL)
 _TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 322, 323
 _EXIF_ORIENTATION = 274
 _TURNED = (5, 6, 7, 8)
-_GREY_MODES = ("1", "L", "LA", "La", "I;16")
+_GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16B")
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -110,7 +110,9 @@ def image_shape(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> tuple[int,
     """
     try:
         with _open(_format_of(data), data, limits) as image:
-            turned = image.getexif().get(_EXIF_ORIENTATION, 1) in _TURNED
+            # A TIFF file's size is the upright one if its own tag turns it.
+            is_upright = isinstance(image, TiffImageFile) and _EXIF_ORIENTATION in image.tag_v2
+            turned = not is_upright and _orientation(image) in _TURNED
             height, width = image.size if turned else image.size[::-1]
             return height, width, 1 if image.mode in _GREY_MODES else 3
     except Exception:
@@ -235,12 +237,16 @@ def _read(
 
 def _upright(file: ImageFile.ImageFile, image: Image.Image) -> Image.Image:
     """Turn a loaded file's image as its EXIF block says."""
+    method = _TRANSPOSE.get(_orientation(file))
+    return image if method is None else image.transpose(method)
+
+
+def _orientation(file: ImageFile.ImageFile) -> int:
     try:
         orientation = file.getexif().get(_EXIF_ORIENTATION, 1)
-        method = _TRANSPOSE.get(orientation)
     except Exception:  # a broken block is ignored, as viewers do
-        return image
-    return image if method is None else image.transpose(method)
+        return 1
+    return orientation if isinstance(orientation, int) else 1
 
 
 def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
