@@ -1,5 +1,6 @@
 """decode_image, image_from_raw and encode_image on sound images."""
 
+import zlib
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from kompakt_codec.images import (
     image_shape,
     match_channels,
 )
-from tests.codec.image_files import GREY_RAMP, RGB_RAMP, grey, save
+from tests.codec.image_files import GREY_RAMP, RGB_RAMP, grey, png, png_chunk, save
 
 
 @given(
@@ -161,6 +162,23 @@ def test_transparency_is_refused_or_laid_over_black(data: bytes, over_black: Any
         decode_image(data)
 
     np.testing.assert_allclose(decode_file(data, adapt=True).pixels, over_black, atol=0.5)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_the_transparent_grey_of_a_png_is_found_at_every_depth(bits: int) -> None:
+    most = (1 << bits) - 1
+    key = most - most // 3
+    whole = png(1, 2, bits, 0)
+    greys = b"\0" + (key << 16 - bits).to_bytes(2, "big")  # the key, then black
+    idat = png_chunk(b"IDAT", zlib.compress(greys[: 1 + -(-2 * bits // 8)]))
+    transparent = png_chunk(b"tRNS", key.to_bytes(2, "big"))
+    data = whole.replace(png_chunk(b"IDAT", zlib.compress(b"")), transparent + idat)
+
+    with pytest.raises(UnsupportedImageError, match="transparent"):
+        decode_image(data)
+    np.testing.assert_array_equal(decode_file(data, adapt=True).pixels.ravel(), [0, 0])
+    opaque = decode_image(data.replace(transparent, b""))
+    np.testing.assert_array_equal(opaque.ravel(), [key * 255 // most, 0])
 
 
 @pytest.mark.parametrize("file_format", ["GIF", "PNG", "WebP", "TIFF"])
