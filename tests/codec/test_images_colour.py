@@ -2,6 +2,7 @@
 
 import functools
 import time
+import zlib
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from kompakt_codec.errors import InvalidImageError
 from kompakt_codec.images import Pixels, decode_file, decode_image
 from kompakt_codec.images._colour import MAX_PROFILE_BYTES
 from tests.codec.icc_profiles import (
@@ -19,7 +21,7 @@ from tests.codec.icc_profiles import (
     rgb_profile,
     srgb_profile,
 )
-from tests.codec.image_files import GREY_RAMP, RGB_RAMP, grey, rgb, save
+from tests.codec.image_files import GREY_RAMP, RGB_RAMP, flip_byte, grey, png_chunk, rgb, save
 
 ADOBE = rgb_profile(ADOBE_RGB, 2.19921875)
 LINEAR_GREY = grey_profile(1.0)
@@ -144,6 +146,44 @@ def test_a_profile_that_cannot_be_used_is_ignored(make, profile):
     plain, tagged = make("TIFF"), make("TIFF", icc_profile=profile)
 
     np.testing.assert_array_equal(decode_image(tagged), decode_image(plain))
+
+
+def png_with_profile(body: bytes) -> bytes:
+    """A PNG whose chunk of the profile, before its pixels, has this body."""
+    plain = rgb("PNG")
+    at = plain.index(b"IDAT") - 4
+    return plain[:at] + png_chunk(b"iCCP", body) + plain[at:]
+
+
+@pytest.mark.parametrize("length", [1 << 20, 3 << 20, MAX_PROFILE_BYTES])
+def test_a_long_profile_of_a_png_is_applied(length):
+    profile = ADOBE.ljust(length, b"\0")
+
+    decoded = decode_image(png_with_profile(b"long\0\0" + zlib.compress(profile)))
+
+    expected = decode_image(rgb("TIFF", icc_profile=ADOBE))
+    np.testing.assert_array_equal(decoded, expected)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"no end", id="a name alone"),
+        pytest.param(b"bad\0\1" + zlib.compress(ADOBE), id="another compression"),
+        pytest.param(b"bad\0\0not deflated", id="not compressed"),
+        pytest.param(b"bomb\0\0" + zlib.compress(ADOBE.ljust(8 << 20, b"\0")), id="too long"),
+    ],
+)
+def test_a_profile_of_a_png_that_cannot_be_read_is_ignored(body):
+    np.testing.assert_array_equal(decode_image(png_with_profile(body)), RGB_RAMP)
+
+
+def test_a_profile_of_a_png_that_was_changed_on_its_way_is_not_ignored():
+    sound = rgb("PNG", icc_profile=ADOBE)
+
+    with pytest.raises(InvalidImageError, match="checksum"):
+        decode_image(flip_byte(sound, sound.index(b"iCCP") + 30))
 
 
 def damaged(sound: bytes, changes: list[tuple[int, int]], length: int) -> bytes:

@@ -37,6 +37,7 @@ from kompakt_codec.images._pixels import (
     channels_are_equal,
     from_pillow,
 )
+from kompakt_codec.images._png import split_profile
 
 
 class _FirstFrameGif(GifImageFile):
@@ -186,6 +187,7 @@ def _open(name: str, data: bytes, limits: ImageLimits) -> ImageFile.ImageFile:
     if name == "PNG":  # by its first chunk, since Pillow's reader wants to see pixels too
         width, height = struct.unpack_from(">II", data, 16)
         limits.check_size(height, width)
+        data, profile = split_profile(data)
     _, reader = _READERS[name]
     image = reader(io.BytesIO(data))
     limits.check_size(image.height, image.width)
@@ -194,6 +196,7 @@ def _open(name: str, data: bytes, limits: ImageLimits) -> ImageFile.ImageFile:
     if isinstance(image, PngImageFile):
         image.verify()  # the checksums, which reading pixels leaves out; it closes the image
         image = PngImageFile(io.BytesIO(data))
+        image.info["icc_profile"] = profile
         _scale_transparent_grey(image)
     return image
 
