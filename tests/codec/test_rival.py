@@ -20,6 +20,7 @@ from kompakt_codec.quality import (
     Demand,
     Fallback,
     Made,
+    QualityUnreachableError,
     compress_with,
 )
 from kompakt_codec.quality._rival import (
@@ -138,6 +139,23 @@ def test_a_large_flat_image_is_lossless_in_a_few_bytes(large):
     body = challenger(flat, 1000, 0.001, max_payload=None)
     assert body is not None
     assert len(body.payload) < 200
+
+
+@pytest.mark.parametrize("fallback", [Fallback.BEST, Fallback.THOROUGH])
+def test_the_nearest_to_bytes_that_no_stream_fits_is_a_classic_if_that_is_shorter(fallback):
+    codec = Codec(make_any_size_checkpoint(spec=ImageSpec(height=16, width=24, channels=3)))
+    noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
+    [refused] = compress_with(codec, [noise], Demand(max_bytes=20, fallback=fallback))
+    assert isinstance(refused, QualityUnreachableError)
+    coarsest = encode_classical(noise, 1.0)
+    assert refused.size_bytes <= len(coarsest.payload) + 14
+
+    [nearest] = compress_with(
+        codec, [noise], Demand(max_bytes=refused.size_bytes, fallback=fallback)
+    )
+    assert isinstance(nearest, Made)
+    assert len(nearest.stream) <= refused.size_bytes
+    assert (nearest.codec == "avif") == (fallback is Fallback.THOROUGH)
 
 
 def test_a_banner_whose_top_alone_is_busy_is_lossless():

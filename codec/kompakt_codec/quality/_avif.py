@@ -29,8 +29,8 @@ def best_with_avif(
     if not bound or is_huge or max(pixels.shape) > _AVIF.max_side:
         return other
     if max_payload is not None:
-        made = _best_within_bytes(pixels, max_payload, bound)
-        bodies = [body for body in (made, other) if body is not None]
+        bodies = _finest_within_bytes(pixels, max_payload, bound)
+        bodies += [] if other is None else [other]
         fitting = [body for body in bodies if len(body.payload) <= max_payload]
         if fitting:
             return min(fitting, key=lambda body: (body.mse, len(body.payload)))
@@ -44,16 +44,13 @@ def best_with_avif(
     return body if body is not None and len(body.payload) < limit else other
 
 
-def _best_within_bytes(pixels: Pixels, max_payload: int, max_mse: float) -> ClassicalBody | None:
-    """Of least error, of those that fit; None if none does within the bound."""
+def _finest_within_bytes(pixels: Pixels, max_payload: int, max_mse: float) -> list[ClassicalBody]:
+    """Of each variant the finest that fits, or else the coarsest, if that is within the bound."""
     bodies = []
     for variant in _AVIF.variants(pixels.shape[2]):
         tried = _Tried(pixels, variant)
-        quality = finest_within(tried, max_payload + 1)
-        if quality >= 0:
-            bodies.append(tried.body(quality))
-    best = min(bodies, key=lambda body: body.mse, default=None)
-    return best if best is not None and best.mse <= max_mse else None
+        bodies.append(tried.body(max(finest_within(tried, max_payload + 1), 0)))
+    return [body for body in bodies if body.mse <= max_mse]
 
 
 class _Tried:
