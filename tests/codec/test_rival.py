@@ -141,6 +141,28 @@ def test_a_large_flat_image_is_lossless_in_a_few_bytes(large):
     assert len(body.payload) < 200
 
 
+def regular(side: int) -> list[np.ndarray]:
+    """Images of which lossless WebP makes little, and DEFLATE several times as much."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:side, :side]
+    tile = np.tile(rng.integers(0, 2, (9, 9)), (side // 9 + 1, side // 9 + 1))[:side, :side]
+    disc = np.hypot(x - side / 2, y - side / 2) < side / 3
+    two = [x // 3 % 2, (x + y) // 7 % 2, tile, disc, rng.integers(0, 2, (side, side))]
+    several = [np.zeros_like(x), x * 255 // side, (x + y) * 255 // (2 * side)]
+    greys = [255 * grey for grey in two] + several
+    return [grey.astype(np.uint8)[..., None].repeat(3, axis=2) for grey in greys]
+
+
+@pytest.mark.parametrize("side", [40, 100])
+def test_what_repeats_itself_is_tried_without_loss(side):
+    for pixels in regular(side):
+        most = len(encode_classical_lossless(pixels).payload)
+        assert lossless_may_win(pixels, most + 1)
+        body = challenger(pixels, most + 1, 1.0, max_payload=most)
+        assert body is not None
+        assert (body.mse, len(body.payload)) == (0, most)
+
+
 @pytest.mark.parametrize("fallback", [Fallback.BEST, Fallback.THOROUGH])
 def test_the_nearest_to_bytes_that_no_stream_fits_is_a_classic_if_that_is_shorter(fallback):
     codec = Codec(make_any_size_checkpoint(spec=ImageSpec(height=16, width=24, channels=3)))
