@@ -34,9 +34,9 @@ _CONTAINER = 27
 """Bytes of a WebP file that its classical payload does without, at most."""
 _HURRY = 2.5
 """How many times the best lossless payload's size plain DEFLATE may take."""
-_REGULAR = 6
-"""How many bytes DEFLATE takes one for, at least, where a picture repeats itself: of such ones WebP
-may take a hundredth of that."""
+_REGULAR, _SMALL_REGULAR = 6, 24
+"""How many bytes DEFLATE takes one for, at least, where a large or a small picture repeats itself
+so much that it is not within ``_HURRY``."""
 _HASTE = 1.75
 """How many times its careful encoder's payload WebP's fastest may take: 1.6 at most on 3,000 small
 images of many kinds whose careful payload is under 40 bytes."""
@@ -213,39 +213,50 @@ def lossless_may_win(pixels: Pixels, limit: int) -> bool:
     DEFLATE is not worse than the best by more than a factor, but where a picture repeats itself:
     there WebP is asked.
     """
-    channels = pixels.shape[2]
-    rows = pixels.reshape(len(pixels), -1)
-    along = rows[:, channels:] - rows[:, :-channels]
-    predicted = rows, along, along[1:] - along[:-1]
+    predicted = _predicted(pixels)
     if not all(x.size for x in predicted):  # a single row or column
         return True
     if limit <= _FEW:
         fewest = min(int(np.count_nonzero(np.bincount(x.ravel()))) for x in predicted)
         if fewest * math.log2(fewest) >= 8 * limit:
             return False
+    is_large = pixels.shape[0] * pixels.shape[1] >= LARGE
     # The fastest level of DEFLATE is within the factor too.
-    effort = 1 if pixels.shape[0] * pixels.shape[1] >= LARGE else zlib.Z_DEFAULT_COMPRESSION
-    most, of_regular, is_regular = math.ceil(_HURRY * limit), pixels.size // _REGULAR, False
-    for x in predicted:
-        size = _deflated(x, max(most, of_regular), effort)
-        if size < most:
-            return True
-        is_regular |= size < of_regular
-    if not is_regular or max(pixels.shape) > WEBP_MAX_SIDE:
-        return is_regular
+    effort = 1 if is_large else zlib.Z_DEFAULT_COMPRESSION
+    most = math.ceil(_HURRY * limit)
+    if any(_deflates_within(x, most, effort) for x in predicted):
+        return True
+    if not _repeats_itself(pixels, is_large=is_large):
+        return False
+    if max(pixels.shape) > WEBP_MAX_SIDE:
+        return True
     file = _LOSSLESS.encode(pixels, _LOSSLESS_QUALITY, "")
     return len(file) - _CONTAINER < _LOSSLESS_HASTE * limit
 
 
-def _deflated(x: npt.NDArray[np.uint8], limit: int, effort: int) -> int:
-    """What plain DEFLATE takes, in bytes; it stops where that is not below a limit."""
+def _predicted(pixels: Pixels) -> tuple[npt.NDArray[np.uint8], ...]:
+    """The rows, their differences along them, and along both axes."""
+    channels = pixels.shape[2]
+    rows = pixels.reshape(len(pixels), -1)
+    along = rows[:, channels:] - rows[:, :-channels]
+    return rows, along, along[1:] - along[:-1]
+
+
+def _repeats_itself(pixels: Pixels, *, is_large: bool) -> bool:
+    sample = _some_rows(pixels) if is_large else pixels
+    limit = sample.size // (_REGULAR if is_large else _SMALL_REGULAR)
+    return any(_deflates_within(x, limit, 1) for x in _predicted(sample))
+
+
+def _deflates_within(x: npt.NDArray[np.uint8], limit: int, effort: int) -> bool:
+    """Whether plain DEFLATE is shorter; it stops where it is not."""
     engine = zlib.compressobj(effort, wbits=-15)
     size = 0
     for first in range(0, len(x), _PERIOD):
         size += len(engine.compress(x[first : first + _PERIOD].tobytes()))
         if size >= limit:
-            return size
-    return size + len(engine.flush())
+            return False
+    return size + len(engine.flush()) < limit
 
 
 def _webp_may_win(pixels: Pixels, limit: int, max_mse: float) -> bool:
