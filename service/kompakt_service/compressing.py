@@ -73,12 +73,7 @@ class Compressor:
         shape = next((shape for shape in told if shape is not None), None)
         if shape is None or shape[:2] in default.codec.sizes:
             return default
-        takers = (
-            model
-            for model in sorted(models, key=lambda model: model.name)
-            if shape[:2] in model.codec.sizes and model.codec.header.channels >= shape[2]
-        )
-        return next(takers, default)
+        return next(iter(models.taking(shape)), default)
 
     def admit(self, images: Sequence[pb.Image], model: LoadedModel, call: Call) -> None:
         """Refuse a call before its pixels are read, if it would wait for too long.
@@ -134,7 +129,14 @@ class Compressor:
             call.check()
             image = images.pop()
             try:
-                read = read_image(image, codec, plan.fit, limits, keep_metadata=plan.keep_metadata)
+                read = read_image(
+                    image,
+                    codec,
+                    plan.fit,
+                    limits,
+                    takers=self._takers,
+                    keep_metadata=plan.keep_metadata,
+                )
             except CodecError as exc:
                 part.append(bare(exc))
             else:
@@ -154,6 +156,10 @@ class Compressor:
         call.timings.image += time.monotonic() - started
         if part:
             yield part
+
+    def _takers(self, shape: tuple[int, ...]) -> list[str]:
+        """The models that accept an image of a shape as it is."""
+        return [model.name for model in self._pipeline.store.snapshot().taking(shape)]
 
     def _answer_bytes(self, read: list[_Read | ItemError], codec: Codec, plan: CompressPlan) -> int:
         """What is returned beside the streams; an image that asks for too much of it is refused."""

@@ -1,6 +1,6 @@
 """Between the contract's messages and the codec's types; every enum has one table."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -140,11 +140,18 @@ def check_level(demand: Demand, codec: Codec) -> None:
 
 
 def read_image(
-    image: pb.Image, codec: Codec, fit: Fit, limits: ImageLimits, *, keep_metadata: bool = False
+    image: pb.Image,
+    codec: Codec,
+    fit: Fit,
+    limits: ImageLimits,
+    *,
+    takers: Callable[[tuple[int, ...]], Sequence[str]],
+    keep_metadata: bool = False,
 ) -> tuple[Pixels, bool, bytes]:
     """An image's pixels in a shape that the codec accepts, and whether fitting changed them.
 
-    And the envelope of the metadata that is to be kept, empty if there is none. Raises CodecError.
+    And the envelope of the metadata that is to be kept, empty if there is none. Raises CodecError;
+    for a shape that the codec does not accept it names the models that do, by ``takers``.
     """
     source = _decode(image, limits, fit, keep_metadata=keep_metadata)
     pixels, fitted, header = source.pixels, False, codec.header
@@ -152,7 +159,9 @@ def read_image(
         try:
             pixels, fitted = fit_to_codec(pixels, codec, fit)
         except WrongSizeError as exc:
-            raise WrongSizeError(f"{exc}; or ask for it to be fitted") from None
+            names = ", ".join(takers(pixels.shape))
+            other = f"name a model that takes it ({names}), " if names else ""
+            raise WrongSizeError(f"{exc}; {other}or ask for it to be fitted") from None
     return pixels, fitted or source.adapted, pack_envelope(source.metadata)
 
 

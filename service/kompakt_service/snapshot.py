@@ -47,6 +47,15 @@ class Models:
         model = self._current.get(reference or self.registry.default)
         return model or self._matching(reference, field)[0]
 
+    def taking(self, shape: tuple[int, ...]) -> list[LoadedModel]:
+        """The current models that accept an image (height, width, channels) as it is, by name.
+
+        Those of RGB take grey, too.
+        """
+        height, width, channels = shape
+        accepting = (model for model in self if (height, width) in model.codec.sizes)
+        return [model for model in accepting if model.codec.header.channels >= channels]
+
     def for_frame(self, prefix: bytes | None, reference: str) -> LoadedModel:
         """The model for a frame that names this fingerprint prefix, or None.
 

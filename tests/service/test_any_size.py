@@ -157,7 +157,11 @@ def test_demands_are_kept_for_each_size(client, images):
 @pytest.mark.parametrize(
     ("model", "shape", "words"),
     [
-        ("any-grey", (9, 9, 3), "accepted: 1x1x1 to 65535x65535x1; or ask for it to be fitted"),
+        (
+            "any-grey",
+            (9, 9, 3),
+            "accepted: 1x1x1 to 65535x65535x1; name a model that takes it (any-rgb), or ask for it",
+        ),
         ("tiny-vae", (30, 30, 1), "got 30x30x1 (height x width x channels), accepted: 28x28x1;"),
     ],
 )
@@ -171,6 +175,14 @@ def test_a_wrong_size_is_told_with_those_that_are_right(client, photo, model, sh
     assert isinstance(first, Failure)
     assert isinstance(first.error, WrongSizeError)
     assert second.unwrap().height == 28
+
+
+def test_a_wrong_size_is_told_with_the_models_that_take_it(client, photo):
+    digit = np.zeros((28, 28, 1), np.uint8)
+    refused = client.compress_batch([digit, photo[:40, :30]], model="tiny-vae")[1]
+    assert isinstance(refused, Failure)
+    words = "accepted: 28x28x1; name a model that takes it (any-rgb), or ask for it to be fitted"
+    assert words in str(refused.error)
 
 
 @pytest.mark.parametrize(
