@@ -57,6 +57,7 @@ class Server:
             state_file=settings.model_state,
             on_change=self._metrics.describe_models,
         )
+        _LOGGER.info("warming up")  # the first start of a version compiles loops, for long
         for model in self.store:  # those that come later are tested, which warms them up
             warm_up(model.codec)
         self._lanes = Lanes(

@@ -1,6 +1,7 @@
 """Demands are met by what was really coded and decoded, or refused with what is nearest."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -180,6 +181,19 @@ def test_a_refusal_says_what_is_nearest(codec, images):
     )
     assert "no level of the model reaches 60 dB on this image" in str(bad)
     assert "no level of a model is lossless for sure on every device" in str(lossy)
+
+
+def test_what_a_refusal_proposes_is_met(codec, images):
+    impossible = Demand(min_psnr_db=60, fallback=Fallback.NEVER)
+    outcomes = zip(images, compress_with(codec, images, impossible), strict=True)
+    refusals = [pair for pair in outcomes if isinstance(pair[1], QualityUnreachableError)]
+    assert len(refusals) > 3
+    for pixels, refused in refusals:
+        (proposed,) = re.findall(r"ask for at most ([-.0-9]+) dB$", str(refused))
+        demand = Demand(min_psnr_db=float(proposed), fallback=Fallback.NEVER)
+        [made] = compress_with(codec, [pixels], demand)
+        assert isinstance(made, Made)
+        assert made.mse == refused.mse
 
 
 def test_no_search_is_left_out_that_is_of_use(images):

@@ -71,6 +71,7 @@ def test_the_command_serves_until_a_signal(checkpoints, digits, number):
     records = []
     while not records or records[-1]["message"] != "serving":
         records.append(json.loads(process.stderr.readline()))
+    assert "warming up" in [record["message"] for record in records]
     port = records[-1]["port"]
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = pb_grpc.CompressionServiceStub(channel)

@@ -33,11 +33,16 @@ class QualityUnreachableError(CodecError):
         else:
             message = (
                 f"no level of the model reaches {demand} on this image: the best has {quality}, in "
-                f"{size_bytes} bytes; allow the fallback, or ask for less"
+                f"{size_bytes} bytes; allow the fallback, or ask for at most {_sure_db(mse):.2f} dB"
             )
         super().__init__(message)
         self.size_bytes = size_bytes
         self.mse = mse
+
+
+def _sure_db(error: float) -> float:
+    """A PSNR, in whole hundredths, that a model's stream of this MSE meets in spite of GUARD."""
+    return math.floor(100 * psnr_db(error * (1 + 2 * GUARD))) / 100
 
 
 class Fallback(enum.Enum):
