@@ -52,9 +52,7 @@ main(["--help"])
 
 
 def test_the_last_line_of_help_is_where_the_default_models_lie(monkeypatch, capsys):
-    models = Path(
-        "/home/ann/projects/tiles/.venv/lib/python3.11/site-packages/kompakt_service/models"
-    )
+    models = Path("/", *["site-packages"] * 6)  # longer than a line, which could be broken anywhere
     monkeypatch.setattr("kompakt_service.cli.DEFAULT_MODELS", models)
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit):
