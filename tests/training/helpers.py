@@ -12,6 +12,7 @@ from sklearn.datasets import load_digits
 
 from kompakt_codec.images import FileFormat, encode_image
 from kompakt_training import loop
+from kompakt_training.commands.train import main
 from kompakt_training.imageset import Images, ImageSet, Labels
 from kompakt_training.settings import Settings
 
@@ -40,10 +41,15 @@ TINY = {
         "levels": 3,
     },
 }
+TINY_FLAGS = {
+    model: [word for key, value in config.items() for word in (f"--{key}", str(value))]
+    for model, config in TINY.items()
+}
 
 
 # Enough for latents that say something, after two epochs on some hundred digits.
 FAST = {"batch_size": 8, "learning_rate": 3e-2}
+FAST_FLAGS = ["--batch-size", "8", "--learning-rate", "0.03"]
 FINE_STEP = 0.2
 
 
@@ -120,3 +126,9 @@ def interrupted_after_an_epoch() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(loop, "save_state", interrupt)
         yield
+
+
+def train(dataset: str, *flags: str, model: str = "ae") -> int:
+    """The status of ``kompakt train`` of two epochs of a tiny model."""
+    fast = ["--epochs", "2", *FAST_FLAGS, *TINY_FLAGS[model]]
+    return main(["--model", model, "--dataset", dataset, *fast, *flags])

@@ -1,7 +1,7 @@
+"""``kompakt train``: what a run leaves, and how it goes on."""
+
 import csv
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,18 +15,16 @@ from kompakt_training.commands.train import main
 from kompakt_training.settings import ExportSettings, Settings, command_line
 from kompakt_training.train import default_model
 from tests.training.helpers import (
+    FAST_FLAGS,
     TINY,
+    TINY_FLAGS,
     digits,
     interrupted_after_an_epoch,
+    train,
     write_pngs,
     write_published,
 )
 
-TINY_FLAGS = {
-    model: [word for key, value in config.items() for word in (f"--{key}", str(value))]
-    for model, config in TINY.items()
-}
-FAST_FLAGS = ["--batch-size", "8", "--learning-rate", "0.03"]
 ARTEFACTS = [
     "history.csv",
     "loss_curves.png",
@@ -35,17 +33,6 @@ ARTEFACTS = [
     "results.csv",
     "steps.csv",
 ]
-
-
-@pytest.fixture
-def folder(tmp_path):
-    write_pngs(tmp_path / "My Digits", digits(120))
-    return f"folder:{tmp_path / 'My Digits'}"
-
-
-def train(dataset, *flags, model="ae"):
-    fast = ["--epochs", "2", *FAST_FLAGS, *TINY_FLAGS[model]]
-    return main(["--model", model, "--dataset", dataset, *fast, *flags])
 
 
 def read_csv(path):
@@ -231,109 +218,6 @@ def test_a_finished_run_is_exported_again_with_another_step(tmp_path, capsys, fo
     assert "epoch" not in capsys.readouterr().out
 
 
-def test_other_settings_are_refused_until_told_to_start_again(capsys, folder):
-    train(folder, "--out", "run")
-    capsys.readouterr()
-
-    assert train(folder, "--out", "run", "--epochs", "3") == 1
-    assert capsys.readouterr().err.startswith(
-        "kompakt train: run holds a run with --epochs 2, not 3: "
-    )
-    assert train(folder, "--out", "run", "--epochs", "3", "--no-resume") == 0
-
-
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        ([], "required: --dataset"),
-        (["--model", "gan", "--dataset", "mnist"], "invalid choice: 'gan'"),
-        (["--model", "ae", "--dataset", "cifar"], "unknown dataset 'cifar'; known: mnist"),
-        (["--model", "ae", "--dataset", "folder:"], "unknown dataset"),
-        (["--model", "vae", "--dataset", "mnist", "--levels", "5"], "--levels is not for --model"),
-        (["--model", "ae", "--dataset", "mnist", "--levels", "4"], "levels must be odd"),
-        (["--model", "ae", "--dataset", "mnist", "--epochs", "0"], "epochs must be at least 1"),
-        (["--model", "ae", "--dataset", "mnist", "--epochs", "x"], "invalid int value: 'x'"),
-        (["--model", "ae", "--dataset", "mnist", "--batch-size", "1"], "at least 2"),
-        (["--model", "ae", "--dataset", "mnist", "--learning-rate", "nan"], "in (0, 1]"),
-        (["--model", "ae", "--dataset", "mnist", "--seed", "-1"], "the seed must be"),
-        (["--model", "ae", "--dataset", "mnist", "--step-scale", "0"], "step scale must be"),
-        (["--model", "ae", "--dataset", "mnist", "--name", "A b"], "a name is 1 to 64 of"),
-        (["--model", "ae", "--dataset", "mnist", "--licence", "MIT"], "--licence is for folder:"),
-        (["--model", "ae", "--dataset", "folder:x", "--data-dir", "y"], "--data-dir is for"),
-        (["--model", "ae", "--dataset", "mnist", "--blocks", "1"], "--blocks is not for --model"),
-        (["--model", "ae", "--dataset", "mnist", "--crop", "8"], "--crop is for folder:"),
-        (["--dataset", "mnist", "--image-memory", "4"], "--image-memory is for folder:"),
-        (["--dataset", "folder:x", "--image-memory", "0.01"], "must be at least 0.1 GiB"),
-        (["--dataset", "folder:x", "--image-memory", "nan"], "must be at least 0.1 GiB"),
-        (["--dataset", "folder:x", "--image-memory", "inf"], "0.1 GiB, and finite"),
-        (["--dataset", "folder:x", "--image-memory", "1e300"], "0.1 GiB, and finite"),
-        (
-            ["--model", "ae", "--dataset", "folder:x", "--crop", "3"],
-            "argument --crop: must be 4 to 512",
-        ),
-    ],
-)
-def test_a_usage_error_is_one_line_and_status_2(capsys, flags, words):
-    assert main(flags) == 2
-
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("kompakt train: ")
-    assert words in err
-    assert err.count("\n") == 1
-
-
-def test_failures_are_one_line_and_status_1(tmp_path, capsys, folder):
-    (tmp_path / "file").write_text("in the way")
-
-    assert train("folder:nowhere") == 1
-    assert capsys.readouterr().err == "kompakt train: nowhere is not a folder\n"
-    assert train(folder, "--out", "file/run") == 1
-    err = capsys.readouterr().err
-    assert "file/run" in err
-    assert err.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("command", "flags"),
-    [
-        ("train", ["--help"]),
-        ("train", ["--model", "ae", "--dataset", "mnist", "--epoch", "no"]),
-        ("bench", ["rd", "--help"]),
-        ("report", ["--help"]),
-        ("sample", ["--help"]),
-        ("sample", ["--model", "vae.safetensors", "--out", "sheet.txt"]),
-        ("import_compressai", ["--help"]),
-    ],
-)
-def test_help_and_usage_errors_do_not_wait_for_pytorch(command, flags):
-    imported = run_python(
-        f"from kompakt_training.commands import {command}\n"
-        f"status = {command}.main({flags})\n"
-        f"assert status == {0 if '--help' in flags else 2}\n"
-        "print(*sys.modules)"
-    )
-
-    assert "argparse" in imported
-    assert not imported & {"torch", "torchvision", "numba", "matplotlib"}
-
-
-def test_the_work_needs_no_torchvision_and_plots_have_no_global_state():
-    imported = run_python("from kompakt_training import bench, report, train\nprint(*sys.modules)")
-
-    assert "matplotlib" in imported
-    assert not imported & {"torchvision", "matplotlib.pyplot"}
-
-
-def run_python(program):
-    """Words that a program printed in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-c", f"import sys\n{program}"], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return set(done.stdout.split())
-
-
 def test_a_conditional_run_learns_its_folders_classes(tmp_path, capsys):
     for name, images in zip("abc", np.split(digits(120), 3), strict=True):
         write_pngs(tmp_path / "mine" / name, images)
@@ -363,41 +247,6 @@ def test_folders_may_have_names_that_are_no_text(tmp_path):
     assert "--dataset 'folder:M?rz'" in training.command
 
 
-def test_a_runs_folder_whose_name_is_no_text_is_refused_at_once(capsys, folder):
-    assert train(folder, "--out", os.fsdecode(b"M\xe4rz")) == 2
-
-    assert "argument --out: must be in UTF-8, not 'M?rz'" in capsys.readouterr().err
-
-
-def test_a_class_whose_name_is_no_text_is_refused_at_once(tmp_path, capsys):
-    for name in (b"a", b"M\xe4rz", b"c"):
-        write_pngs(tmp_path / "classes" / os.fsdecode(name), digits(20))
-
-    assert train("folder:classes", model="cvae") == 1
-
-    assert capsys.readouterr().err == (
-        "kompakt train: folder:classes: the name of the class 'M?rz' is not in UTF-8: rename its "
-        "folder\n"
-    )
-
-
-def test_more_classes_than_a_model_knows_are_counted(tmp_path, capsys):
-    for index, images in enumerate(np.split(digits(130), 13)):
-        write_pngs(tmp_path / "mine" / str(index), images)
-
-    flags = ["--dataset", "folder:mine", "--model", "cvae", "--out", "run"]
-    assert main(flags) == 1
-
-    assert capsys.readouterr().err == (
-        "kompakt train: folder:mine has 13 classes: a cvae knows at most 12\n"
-    )
-
-
-def test_a_conditional_run_without_classes_says_what_it_needs(capsys, folder):
-    assert train(folder, "--out", "run", model="cvae") == 1
-    assert "needs one subfolder for each class" in capsys.readouterr().err
-
-
 def test_a_hyperprior_run_serves_other_sizes(tmp_path, folder):
     assert train(folder, "--out", "run", model="hyperprior") == 0
     codec = Codec.load(tmp_path / "run/my-digits-hyperprior.safetensors")
@@ -416,13 +265,6 @@ def test_the_command_says_how_images_are_seen_where_it_is_unusual(mirror, crop, 
     assert [w for w in line.split() if "mirror" in w] == [word] * bool(word)
 
 
-def test_a_run_goes_on_only_with_images_seen_as_before(folder, capsys):
-    assert train(folder, "--out", "run", "--epochs", "1") == 0
-    assert train(folder, "--out", "run", "--epochs", "1", "--mirror") == 1
-    assert "another --mirror: give the same settings" in capsys.readouterr().err
-    assert train(folder, "--out", "run", "--epochs", "1", "--mirror", "--no-resume") == 0
-
-
 def test_a_default_level_of_ones_own_is_kept_and_recorded(tmp_path, monkeypatch):
     write_pngs(tmp_path / "digits", digits(60))
     monkeypatch.chdir(tmp_path)
@@ -436,10 +278,3 @@ def test_a_default_level_of_ones_own_is_kept_and_recorded(tmp_path, monkeypatch)
     assert header.default_level == 11
     assert header.measured == header.curve[11]
     assert "--default-level 11" in header.training.command
-
-
-@pytest.mark.parametrize(("model", "level", "most"), [("hyperprior", 13, 12), ("ae", 1, 0)])
-def test_a_default_level_that_a_model_lacks_is_refused(capsys, model, level, most):
-    command = ["--dataset", "mnist", "--model", model, "--default-level", str(level)]
-    assert main(command) == 2
-    assert f"the default level must be 0 to {most}" in capsys.readouterr().err

@@ -1,5 +1,7 @@
 """Folders of images in which trainings have left their runs."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,8 @@ from kompakt_training.bench_data import load_bench_images
 from kompakt_training.commands.train import main
 from kompakt_training.data import load_dataset
 from kompakt_training.errors import TrainingError
-from tests.training.helpers import TINY, digits, interrupted_after_an_epoch, write_pngs
+from tests.training import helpers
+from tests.training.helpers import digits, interrupted_after_an_epoch, write_pngs
 
 PICTURES = ("loss_curves.png", "reconstructions.png")
 
@@ -30,10 +33,7 @@ def write_run(folder):
     (folder / "training.state").write_bytes(b"a state")
 
 
-def train(*flags):
-    tiny = [word for key, value in TINY["ae"].items() for word in (f"--{key}", str(value))]
-    fast = ["--epochs", "2", "--batch-size", "8", "--learning-rate", "0.03"]
-    return main(["--model", "ae", "--dataset", "folder:.", *fast, *tiny, *flags])
+train = partial(helpers.train, "folder:.")
 
 
 @pytest.mark.parametrize("path", [".", "{}", "../tiles"])

@@ -1,11 +1,13 @@
 """``--no-resume``: nothing goes before all is checked, and what is told of going on is so."""
 
+from functools import partial
+
 import pytest
 
 from kompakt_training import run_files
-from kompakt_training.commands.train import main
 from tests.support import make_checkpoint
-from tests.training.helpers import TINY, digits, interrupted_after_an_epoch, write_pngs
+from tests.training import helpers
+from tests.training.helpers import digits, interrupted_after_an_epoch, write_pngs
 
 CHECKPOINT = "my-digits-ae.safetensors"
 
@@ -16,10 +18,7 @@ def my_digits(tmp_path, monkeypatch):
     monkeypatch.setattr("kompakt_training.run.write_html_report", lambda *_, **__: None)
 
 
-def train(*flags, model="ae"):
-    tiny = [word for key, value in TINY[model].items() for word in (f"--{key}", str(value))]
-    fast = ["--epochs", "2", "--batch-size", "8", "--learning-rate", "0.03"]
-    return main(["--model", model, "--dataset", "folder:My Digits", *fast, *tiny, *flags])
+train = partial(helpers.train, "folder:My Digits")
 
 
 def write_run(folder, steps="epoch,step\n1,20\n"):
