@@ -51,6 +51,7 @@ BASELINES: dict[BaselineName, pb.Baseline.ValueType] = {
 
 
 def choose(known: dict[_Name, _Value], what: str, name: _Name) -> _Value:
+    """Return what the contract has for a name. Raises ValueError that lists those there are."""
     if name not in known:
         raise ValueError(f"{what} must be one of {', '.join(known)}, not {name!r}")
     return known[name]

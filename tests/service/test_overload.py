@@ -184,6 +184,12 @@ def test_an_answer_over_the_message_limit_is_refused_before_it_is_made(serve, di
         )
 
 
+def is_healthy(channel):
+    health = health_pb2_grpc.HealthStub(channel)
+    status = health.Check(health_pb2.HealthCheckRequest(), timeout=10).status
+    return status == health_pb2.HealthCheckResponse.SERVING
+
+
 def test_open_reflection_streams_do_not_silence_health(server):
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         open_forever = threading.Event()
@@ -192,9 +198,7 @@ def test_open_reflection_streams_do_not_silence_health(server):
             reflect.ServerReflectionInfo(iter(lambda: open_forever.wait(60), True))
             for _ in range(20)
         ]
-        health = health_pb2_grpc.HealthStub(channel)
-        status = health.Check(health_pb2.HealthCheckRequest(), timeout=10).status
-        assert status == health_pb2.HealthCheckResponse.SERVING
+        assert is_healthy(channel)
         open_forever.set()
         for stream in streams:
             stream.cancel()
@@ -210,10 +214,8 @@ def test_checks_of_health_that_never_say_of_what_keep_nobody_from_it(server):
     with own_connection(server) as idle, own_connection(server) as channel:
         check = idle.stream_unary("/grpc.health.v1.Health/Check")
         silent = [check.future(iter(lambda: never.wait(60), True)) for _ in range(20)]
-        health = health_pb2_grpc.HealthStub(channel)
         for _ in range(3):
-            status = health.Check(health_pb2.HealthCheckRequest(), timeout=10).status
-            assert status == health_pb2.HealthCheckResponse.SERVING
+            assert is_healthy(channel)
         never.set()
         for call in silent:
             call.cancel()

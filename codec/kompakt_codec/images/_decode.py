@@ -37,7 +37,7 @@ from kompakt_codec.images._pixels import (
     channels_are_equal,
     from_pillow,
 )
-from kompakt_codec.images._png import split_profile
+from kompakt_codec.images._png import scale_transparent_grey, split_profile
 
 
 class _FirstFrameGif(GifImageFile):
@@ -72,7 +72,6 @@ _UNSUPPORTED = re.compile(
 # bits a channel, which Pillow would reduce to 8 in silence.
 _DEEP_AVIF = re.compile(rb"av1C\x81.[\x40-\x7f\xc0-\xff]", re.DOTALL)
 
-_PNG_GREY_BITS = {"L;2": 2, "L;4": 4}
 _TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 322, 323
 _EXIF_ORIENTATION = 274
 _TURNED = (5, 6, 7, 8)
@@ -197,16 +196,8 @@ def _open(name: str, data: bytes, limits: ImageLimits) -> ImageFile.ImageFile:
         image.verify()  # the checksums, which reading pixels leaves out; it closes the image
         image = PngImageFile(io.BytesIO(data))
         image.info["icc_profile"] = profile
-        _scale_transparent_grey(image)
+        scale_transparent_grey(image)
     return image
-
-
-def _scale_transparent_grey(image: PngImageFile) -> None:
-    """Pillow scales greys of 2 and 4 bits to 8, but not the one that stands for transparency."""
-    bits = next((_PNG_GREY_BITS.get(str(tile.args)) for tile in image.tile), None)
-    key = image.info.get("transparency")
-    if bits and isinstance(key, int) and key < 1 << bits:
-        image.info["transparency"] = key * 255 // ((1 << bits) - 1)
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:

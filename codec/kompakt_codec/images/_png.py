@@ -1,10 +1,9 @@
-"""PNG's ICC profile, read apart from its file.
-
-Pillow refuses a file whose profile cannot be read, or is longer than its limit for texts.
-"""
+"""What Pillow makes too little of in PNG files: their profile, and greys of few bits."""
 
 import struct
 import zlib
+
+from PIL.PngImagePlugin import PngImageFile
 
 from kompakt_codec.images._colour import MAX_PROFILE_BYTES
 
@@ -12,11 +11,13 @@ _SIGNATURE_BYTES = 8
 _AROUND = 12
 """Bytes of a chunk beside its data: length, name and checksum."""
 _DEFLATE = 0
+_GREY_BITS = {"L;2": 2, "L;4": 4}
 
 
 def split_profile(file: bytes) -> tuple[bytes, bytes]:
     """A PNG file without its profile, and that; empty if there is none or it is broken.
 
+    Pillow refuses a file whose profile cannot be read, or is longer than its limit for texts.
     One over its limit is cut just beyond. A chunk with a wrong checksum stays in the file.
     """
     if b"iCCP" not in file:
@@ -46,3 +47,11 @@ def _inflated(data: bytes) -> bytes:
         return zlib.decompressobj().decompress(rest[1:], MAX_PROFILE_BYTES + 1)
     except zlib.error:
         return b""
+
+
+def scale_transparent_grey(image: PngImageFile) -> None:
+    """Pillow scales greys of 2 and 4 bits to 8, but not the one that stands for transparency."""
+    bits = next((_GREY_BITS.get(str(tile.args)) for tile in image.tile), None)
+    key = image.info.get("transparency")
+    if bits and isinstance(key, int) and key < 1 << bits:
+        image.info["transparency"] = key * 255 // ((1 << bits) - 1)
