@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 
-from kompakt_service.observing import refuse, the_message
+from kompakt_service.observing import refuse, sound, the_message
 from kompakt_service.patience import Patience
 from kompakt_service.pool import CURRENT, CallPool
 
@@ -50,6 +50,6 @@ class Guard:
             if CURRENT.refusal is not None:
                 refuse(context, CURRENT.refusal)
             with self._patience.waiting(context):
-                yield from behaviour(requests, context)
+                yield from behaviour(sound(requests, context), context)
 
         return serve

@@ -95,9 +95,7 @@ class Observer:
         self._end(context, grpc.StatusCode.OK, began)
 
     def _received(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
-        for request in requests:
-            if request is _MALFORMED:
-                _abort_malformed(context)
+        for request in sound(requests, context):
             self._series.received(1)
             yield request
 
@@ -170,6 +168,14 @@ def the_message(requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
     if request is _MALFORMED:
         _abort_malformed(context)
     return request
+
+
+def sound(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+    """The messages of a stream. Aborts one with a malformed message."""
+    for request in requests:
+        if request is _MALFORMED:
+            _abort_malformed(context)
+        yield request
 
 
 def _await_news(context: grpc.ServicerContext) -> None:

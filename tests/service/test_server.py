@@ -131,6 +131,18 @@ def test_the_command_says_how_long_no_answer_came(capsys):
     assert capsys.readouterr().err == f"kompakt health: {target}: {why}\n"
 
 
+def test_a_malformed_message_of_reflection_is_said(server, caplog):
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        ask = channel.stream_stream(
+            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+        )
+        with pytest.raises(grpc.RpcError) as caught:
+            next(ask(iter([b"\xff"])))
+    assert caught.value.code() is grpc.StatusCode.INTERNAL
+    assert caught.value.details() == "the message cannot be parsed"
+    assert not caplog.records
+
+
 def test_reflection_serves_a_stranger(server, digits):
     base = f"http://127.0.0.1:{server.port}"
     methods = buf_curl(base, "--list-methods")
