@@ -1,4 +1,4 @@
-"""The arguments of the commands."""
+"""The commands and their arguments."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, get_args
 
 from kompakt_client import _names
-from kompakt_client.cli._errors import USAGE
-from kompakt_client.cli._values import (
-    level,
-    model_name,
-    names_list,
-    path,
-    positive,
-    quality,
-    seconds,
-    whole,
+from kompakt_client.cli._arguments import (
+    add_common,
+    add_connections,
+    add_fit,
+    add_inputs,
+    add_output,
+    add_profile,
+    add_quality,
 )
+from kompakt_client.cli._errors import USAGE
+from kompakt_client.cli._values import level, model_name, names_list
 
 _FORMATS = tuple(name for name in get_args(_names.Format) if name != "raw")
 _BASELINES = get_args(_names.BaselineName)
@@ -84,8 +84,8 @@ def make_parser(plugins: Iterable[str] = ()) -> argparse.ArgumentParser:
 
 def _add_compress(commands: Any, name: str) -> None:
     parser = _command(commands, name, "compress images to .kpt files")
-    _add_inputs(parser, "an image file, or a directory: the image files directly in it")
-    _add_output(parser, "digit.png becomes digit.kpt")
+    add_inputs(parser, "an image file, or a directory: the image files directly in it")
+    add_output(parser, "digit.png becomes digit.kpt")
     parser.add_argument(
         "--model",
         metavar="NAME",
@@ -93,36 +93,36 @@ def _add_compress(commands: Any, name: str) -> None:
         help="default: the server's default model; for compress, another if that does not take "
         "images of the first one's size",
     )
-    _add_profile(parser, "embedded streams are smaller, but do not name their model")
-    _add_fit(parser)
+    add_profile(parser, "embedded streams are smaller, but do not name their model")
+    add_fit(parser)
     parser.add_argument(
         "--keep-metadata",
         action="store_true",
         help="keep EXIF and XMP for the PNG, WebP or JPEG that the file is decompressed to",
     )
-    _add_quality(parser)
-    _add_connections(parser)
-    _add_common(parser, default="30, or 300 with --thorough or a quality other than --level")
+    add_quality(parser)
+    add_connections(parser)
+    add_common(parser, default="30, or 300 with --thorough or a quality other than --level")
 
 
 def _add_decompress(commands: Any, name: str) -> None:
     parser = _command(commands, name, "decompress .kpt files to images")
-    _add_inputs(parser, "a .kpt file, or a directory: the .kpt files directly in it")
-    _add_output(parser, "digit.kpt becomes digit.png")
+    add_inputs(parser, "a .kpt file, or a directory: the .kpt files directly in it")
+    add_output(parser, "digit.kpt becomes digit.png")
     parser.add_argument(
         "--format", choices=_FORMATS, help="of the images; default: by OUT's suffix, else png"
     )
     parser.add_argument(
         "--model", metavar="NAME", type=model_name, help="the model of embedded streams"
     )
-    _add_profile(parser, "how the streams were made")
-    _add_connections(parser)
-    _add_common(parser)
+    add_profile(parser, "how the streams were made")
+    add_connections(parser)
+    add_common(parser)
 
 
 def _add_evaluate(commands: Any, name: str) -> None:
     parser = _command(commands, name, "measure models and classical codecs on images")
-    _add_inputs(parser, "an image file, or a directory: the image files directly in it")
+    add_inputs(parser, "an image file, or a directory: the image files directly in it")
     parser.add_argument(
         "--models", metavar="A,B", type=names_list(), help="default: all that accept the images"
     )
@@ -139,9 +139,9 @@ def _add_evaluate(commands: Any, name: str) -> None:
         help="measure the models that have this rate level at it; default: each at its own",
     )
     parser.add_argument("--per-image", action="store_true", help="show each image's rows too")
-    _add_profile(parser, "how the models' streams are framed, and so counted")
-    _add_fit(parser)
-    _add_common(parser, default=300)
+    add_profile(parser, "how the models' streams are framed, and so counted")
+    add_fit(parser)
+    add_common(parser, default=300)
 
 
 def _add_models(commands: Any, name: str) -> None:
@@ -153,14 +153,14 @@ def _add_models(commands: Any, name: str) -> None:
         type=model_name,
         help="show this model, or NAME@VERSION, only",
     )
-    _add_common(parser)
+    add_common(parser)
 
 
 def _add_load(commands: Any, name: str) -> None:
     parser = _change(commands, name, "load a checkpoint, or another version of a model")
     parser.add_argument("path", metavar="PATH", help="a file in the server's --models directory")
     parser.add_argument("--promote", action="store_true", help="make it current when it is loaded")
-    _add_common(parser, default=300)
+    add_common(parser, default=300)
 
 
 def _add_unload(commands: Any, name: str) -> None:
@@ -169,19 +169,19 @@ def _add_unload(commands: Any, name: str) -> None:
     parser.add_argument(
         "--all", dest="all_versions", action="store_true", help="all versions of NAME"
     )
-    _add_common(parser, default=300)
+    add_common(parser, default=300)
 
 
 def _add_promote(commands: Any, name: str) -> None:
     parser = _change(commands, name, "let a loaded version answer to its model's name")
     parser.add_argument("model", metavar="NAME@VERSION", help="as `kompakt models` shows it")
-    _add_common(parser, default=300)
+    add_common(parser, default=300)
 
 
 def _add_rollback(commands: Any, name: str) -> None:
     parser = _change(commands, name, "go back to the version promoted before")
     parser.add_argument("name", metavar="NAME", help="the model")
-    _add_common(parser, default=300)
+    add_common(parser, default=300)
 
 
 COMMANDS: dict[str, Callable[[Any, str], None]] = {
@@ -213,100 +213,3 @@ def _command(commands: Any, name: str, summary: str) -> argparse.ArgumentParser:
     )
     parser.set_defaults(module=f"kompakt_client.cli._{name}")
     return parser
-
-
-def _add_inputs(parser: argparse.ArgumentParser, help_text: str) -> None:
-    parser.add_argument("inputs", metavar="INPUT", nargs="+", type=path, help=help_text)
-
-
-def _add_output(parser: argparse.ArgumentParser, example: str) -> None:
-    parser.add_argument(
-        "-o",
-        "--output",
-        metavar="OUT",
-        type=path,
-        required=True,
-        help="a file for one input; for several, or a directory, a directory, which is made "
-        f"({example}). Files that exist are overwritten",
-    )
-
-
-def _add_profile(parser: argparse.ArgumentParser, help_text: str) -> None:
-    choices = get_args(_names.Profile)
-    parser.add_argument(
-        "--profile", choices=choices, default="file", help=f"{help_text} (default: file)"
-    )
-
-
-def _add_fit(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--fit",
-        choices=get_args(_names.Fit),
-        default="refuse",
-        help="what to do with an image of a size that the model does not accept; all but refuse "
-        "also lay transparency over black and round 16 bits to 8 (default: refuse)",
-    )
-
-
-def _add_quality(parser: argparse.ArgumentParser) -> None:
-    one = parser.add_argument_group(
-        "quality", "at most one; a file for which it cannot be reached fails"
-    ).add_mutually_exclusive_group()
-    one.add_argument(
-        "--min-psnr", metavar="DB", type=quality, help="the smallest stream of at least this PSNR"
-    )
-    one.add_argument(
-        "--max-mse", metavar="MSE", type=quality, help="the same by mean squared error, 0 to 1"
-    )
-    one.add_argument(
-        "--max-bytes", metavar="N", type=whole, help="the best stream of at most so many bytes"
-    )
-    one.add_argument("--lossless", action="store_true", help="every pixel as it was")
-    one.add_argument(
-        "--level",
-        metavar="N",
-        type=level,
-        help="a rate level of the model; 0 is the coarsest; some have levels between, as 9.5 (of a "
-        "model conditioned on labels: 0, or 1 and up for its labels)",
-    )
-    one.add_argument(
-        "--label", metavar="NAME", help="the images' label, for a model conditioned on labels"
-    )
-    rival = parser.add_mutually_exclusive_group()
-    rival.add_argument(
-        "--no-fallback",
-        dest="fallback",
-        action="store_const",
-        const="never",
-        help="keep the model's stream where a classical codec would make a smaller one; for "
-        "photographs that is faster, and tells no PSNR",
-    )
-    rival.add_argument(
-        "--thorough",
-        dest="fallback",
-        action="store_const",
-        const="thorough",
-        help="let AVIF make the stream too where it is smaller, which takes seconds for a "
-        "photograph",
-    )
-    parser.set_defaults(fallback="best")
-
-
-def _add_common(parser: argparse.ArgumentParser, *, default: int | str = 30) -> None:
-    parser.add_argument("--target", metavar="HOST:PORT", help="the server's address")
-    parser.add_argument(
-        "--timeout", metavar="SECONDS", type=seconds, help=f"for one answer; default: {default}"
-    )
-    output = parser.add_mutually_exclusive_group()
-    output.add_argument("--json", action="store_true", help="print one JSON document")
-    output.add_argument("--csv", action="store_true", help="print CSV with a header")
-
-
-def _add_connections(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--connections",
-        metavar="N",
-        type=positive,
-        default=1,
-        help="to the server, so that one with several workers uses them all (default: 1)",
-    )
