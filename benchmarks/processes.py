@@ -39,13 +39,57 @@ def pinned(cores: Iterable[int]) -> Iterator[None]:
         os.sched_setaffinity(0, own)
 
 
+class _Ending:
+    """Ends this process by an exception once a signal has come, but not around a fork.
+
+    What Python calls there ignores exceptions.
+    """
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._is_held = False
+
+    def take(self, number: int, _: object) -> None:
+        """Handle a signal."""
+        self._number = number
+        if not self._is_held:
+            sys.exit(128 + number)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Until the end of the block."""
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._is_held = False
+        if self._number:
+            sys.exit(128 + self._number)
+
+
+_ENDING = _Ending()
+
+
 def end_on_sigterm() -> None:
     """Let SIGTERM end this process by an exception, so that its servers end too."""
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, _ENDING.take)
+
+
+def _started(command: Sequence[str], **options: Any) -> "subprocess.Popen[Any]":
+    """A child that Linux kills once this process is gone, by whatever."""
+    child = None
+    try:
+        with _ENDING.held():
+            child = subprocess.Popen(command, cwd=ROOT, preexec_fn=_end_with_parent, **options)
+    except SystemExit:  # of a signal that came meanwhile
+        if child is not None:
+            child.kill()
+            child.wait()
+        raise
+    return child
 
 
 def _end_with_parent() -> None:
-    """In a child: let Linux kill it once its parent is gone, by whatever, also as it starts."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -63,14 +107,12 @@ def run_for_json(
 ) -> Any:
     """Run a command to its end. Returns its last line as JSON; raises BenchmarkError."""
     with pinned(cores):
-        process = subprocess.Popen(
+        process = _started(
             command,
-            cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, **(environment or {})},
-            preexec_fn=_end_with_parent,
         )
     with process:
         try:
@@ -98,14 +140,12 @@ class Background:
         self._command = command
         self._log = log
         with pinned(cores), log.open("w") as file:
-            self._process = subprocess.Popen(
+            self._process = _started(
                 command,
-                cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 env={**_without_settings(os.environ), **(environment or {})},
-                preexec_fn=_end_with_parent,
             )
 
     def __enter__(self) -> Self:

@@ -91,6 +91,20 @@ def test_a_terminated_run_leaves_no_server(tmp_path):
     assert psutil.wait_procs(servers, 1)[1] == []
 
 
+def test_a_signal_that_comes_while_a_server_is_started_is_not_lost(tmp_path):
+    code = """
+import os, signal, sys
+from pathlib import Path
+from benchmarks.processes import Background, end_on_sigterm
+end_on_sigterm()
+os.register_at_fork(before=lambda: os.kill(os.getpid(), signal.SIGTERM))
+with Background(["sleep", "60"], os.sched_getaffinity(0), Path(sys.argv[1])):
+    pass
+"""
+    command = [sys.executable, "-c", code, tmp_path / "log"]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 128 + signal.SIGTERM
+
+
 def test_a_server_that_ends_says_its_last_words(tmp_path):
     command = [sys.executable, "-c", "raise SystemExit('no such flag')"]
     with (
