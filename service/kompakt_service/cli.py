@@ -13,6 +13,7 @@ from prometheus_client import disable_created_metrics
 
 from kompakt_codec.errors import CheckpointError
 from kompakt_codec.process import prepare_process
+from kompakt_service.environment import unknown_variables
 from kompakt_service.logs import configure_logging
 from kompakt_service.ports import StartError
 from kompakt_service.settings import (
@@ -27,6 +28,8 @@ from kompakt_service.turns import switch_often
 
 if TYPE_CHECKING:
     from kompakt_service.server import Server
+
+_log = logging.getLogger(__name__)
 
 
 def main(argv: list[str]) -> int:
@@ -45,6 +48,8 @@ def main(argv: list[str]) -> int:
     try:
         settings = load_settings(flags, config_file)
         configure_logging(settings.log_level, settings.log_format)
+        for name in unknown_variables(os.environ, Settings.model_fields):
+            _log.warning("no such setting", extra={"variable": name})
         if settings.workers > 1:
             return supervise(settings)
         # Only now: PyTorch takes seconds, for which --help, an error and a supervisor do not wait.

@@ -7,6 +7,8 @@ import sys
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from kompakt_service.environment import without_service_links
+
 
 def main(argv: list[str]) -> int:
     """Print the server's state. Returns 0 if it serves, else 1."""
@@ -15,9 +17,8 @@ def main(argv: list[str]) -> int:
         description="Ask a server whether it serves; exit 0 if it does. Without --target it is "
         "KOMPAKT_TARGET, else localhost and KOMPAKT_PORT.",
     )
-    default = (
-        os.environ.get("KOMPAKT_TARGET") or f"localhost:{os.environ.get('KOMPAKT_PORT', 50051)}"
-    )
+    given = without_service_links(os.environ)
+    default = given.get("KOMPAKT_TARGET") or f"localhost:{given.get('KOMPAKT_PORT') or 50051}"
     parser.add_argument("--target", default=default, help="host:port (default: %(default)s)")
     parser.add_argument("--service", default="", help="a service's full name (default: the server)")
     parser.add_argument("--timeout", type=float, default=4.0, help="seconds (default: %(default)s)")

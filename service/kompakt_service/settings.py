@@ -9,12 +9,14 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
 
 from kompakt_codec.defaults import DEFAULT_EFFORT
+from kompakt_service.environment import PREFIX, without_service_links
 
 DEFAULT_MODELS = Path(__file__).parent / "models"
 MIB = 1 << 20
@@ -29,7 +31,7 @@ class SettingsError(Exception):
 class Settings(BaseSettings):
     """What ``kompakt serve`` can be told, each as a flag, ``KOMPAKT_<NAME>`` or a line of TOML."""
 
-    model_config = SettingsConfigDict(env_prefix="KOMPAKT_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
     config_file: ClassVar[Path | None] = None
 
     host: str = Field("0.0.0.0", description="address to listen on")
@@ -129,6 +131,13 @@ class Settings(BaseSettings):
     def _usable_device(cls, value: str, info: ValidationInfo) -> str:
         return _usable_device(value, info.data.get("workers", 1))
 
+    @field_validator("models", mode="before")
+    @classmethod
+    def _named_directory(cls, value: object) -> object:
+        if value == "":  # which as a path is the working directory
+            raise ValueError("must name a directory")
+        return value
+
     @field_validator("models")
     @classmethod
     def _existing_directory(cls, value: Path) -> Path:
@@ -153,11 +162,20 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags (given to the constructor), then the environment, then the file."""
-        del dotenv_settings, file_secret_settings
-        sources = (init_settings, env_settings)
+        del env_settings, dotenv_settings, file_secret_settings
+        sources = (init_settings, _Environment(settings_cls))
         if cls.config_file is None:
             return sources
         return (*sources, TomlConfigSettingsSource(settings_cls, cls.config_file))
+
+
+class _Environment(EnvSettingsSource):
+    """The environment without what is not meant for the server."""
+
+    def __init__(self, settings_cls: type[BaseSettings]) -> None:
+        super().__init__(settings_cls)
+        given = {name: value for name, value in self.env_vars.items() if value is not None}
+        self.env_vars = without_service_links(given)
 
 
 def load_settings(flags: Mapping[str, Any], config_file: Path | None = None) -> Settings:

@@ -18,8 +18,9 @@ from kompakt.v1 import compression_pb2 as pb
 from kompakt.v1 import compression_pb2_grpc as pb_grpc
 from kompakt_codec.header import HEADER_KEY, SCHEMA_VERSION
 from kompakt_service.cli import main
+from kompakt_service.environment import unknown_variables
 from kompakt_service.logs import TextFormatter
-from kompakt_service.settings import SettingsError, load_settings
+from kompakt_service.settings import Settings, SettingsError, load_settings
 from tests.service.support import raw
 
 BIN = Path(sys.executable).parent
@@ -63,12 +64,18 @@ def test_the_last_line_of_help_is_where_the_default_models_lie(monkeypatch, caps
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_command_serves_until_a_signal(checkpoints, digits, number):
     process = start_process(
-        checkpoints, "--port", "0", KOMPAKT_METRICS_PORT="0", KOMPAKT_LOG_FORMAT="json"
+        checkpoints,
+        "--port",
+        "0",
+        KOMPAKT_METRICS_PORT="0",
+        KOMPAKT_LOG_FORMAT="json",
+        KOMPAKT_WORKER="2",
     )
     assert process.stderr is not None
     records = []
     while not records or records[-1]["message"] != "serving":
         records.append(json.loads(process.stderr.readline()))
+    assert records[0]["variable"] == "KOMPAKT_WORKER"
     assert "warming up" in [record["message"] for record in records]
     port = records[-1]["port"]
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -158,6 +165,7 @@ def test_a_broken_checkpoint_ends_the_command_with_one_line(tmp_path):
         ({"device": "tpu"}, {}, "device (--device, KOMPAKT_DEVICE): must be auto, cpu"),
         ({"device": "cuda:99"}, {}, "no such GPU"),
         ({"models": "/nowhere"}, {}, "/nowhere is not a directory"),
+        ({}, {"KOMPAKT_MODELS": ""}, "KOMPAKT_MODELS): must name a directory"),
         ({}, {"KOMPAKT_MODEL_STATE": ""}, "KOMPAKT_MODEL_STATE): must name a file"),
         ({"model_state": "/"}, {}, "must name a file"),
         ({"max_image_bytes": "9" * 20}, {}, "--max-image-bytes, KOMPAKT_MAX_IMAGE_BYTES"),
@@ -180,6 +188,27 @@ def test_settings_come_from_flags_over_environment_over_file(tmp_path, checkpoin
     monkeypatch.setenv("KOMPAKT_MAX_IMAGES", "30")
     settings = load_settings({"max_images": "300", "models": checkpoints}, file)
     assert (settings.port, settings.metrics_port, settings.max_images) == (1, 20, 300)
+
+
+LINKS = {
+    "KOMPAKT_PORT": "tcp://10.0.0.1:50051",
+    "KOMPAKT_PORT_50051_TCP": "tcp://10.0.0.1:50051",
+    "KOMPAKT_SERVICE_HOST": "10.0.0.1",
+    "KOMPAKT_SERVICE_PORT": "50051",
+    "KOMPAKT_SERVICE_PORT_GRPC": "50051",
+}
+"""What Kubernetes sets in containers beside a Service named kompakt."""
+
+
+def test_what_kubernetes_says_of_a_service_is_no_setting(monkeypatch):
+    for name, value in LINKS.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings({}).port == 50051
+
+
+def test_names_that_look_like_settings_and_are_none_are_told():
+    names = ["KOMPAKT_MAX_IMAGES", "KOMPAKT_MAX_IMAGE", "KOMPAKT_DATA_DIR", "PATH", *LINKS]
+    assert list(unknown_variables(names, Settings.model_fields)) == ["KOMPAKT_MAX_IMAGE"]
 
 
 @pytest.mark.parametrize(

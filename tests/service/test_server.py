@@ -116,6 +116,17 @@ def test_the_command_asks_the_server_itself_and_no_proxy(server, capfd):
     assert capfd.readouterr().out == "SERVING\n"
 
 
+@pytest.mark.parametrize("port", ["", "tcp://10.0.0.1:50051"])
+def test_the_command_asks_the_usual_port_where_the_environment_names_none(
+    monkeypatch, capsys, port
+):
+    monkeypatch.delenv("KOMPAKT_TARGET", raising=False)
+    monkeypatch.setenv("KOMPAKT_PORT", port)
+    with pytest.raises(SystemExit):
+        health.main(["--help"])
+    assert "(default: localhost:50051)" in capsys.readouterr().out
+
+
 def test_the_command_says_which_service_there_is_not(server, capsys):
     target = f"127.0.0.1:{server.port}"
     assert health.main(["--target", target, "--service", "kompakt.v1.Nothing"]) == 1
