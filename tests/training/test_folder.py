@@ -35,6 +35,20 @@ def test_images_are_split_into_disjoint_parts_by_their_names_alone(tmp_path):
     assert again.licence == "not stated"
 
 
+def test_test_images_that_are_trained_on_as_copies_are_counted(tmp_path):
+    write_pngs(tmp_path / "distinct", flat(40, 8, 8))
+    write_pngs(tmp_path / "copies", np.concatenate(2 * [flat(20, 8, 8)]))
+    write_pngs(tmp_path / "same", np.zeros((40, 8, 8, 1), np.uint8))
+
+    distinct, copies, same = (
+        load_dataset(f"folder:{tmp_path / name}") for name in ("distinct", "copies", "same")
+    )
+
+    assert distinct.num_seen == 0
+    assert copies.num_seen == len(as_set(copies.test) & as_set(copies.train))
+    assert same.num_seen == len(same.test) == 2
+
+
 def test_folders_are_searched_to_their_depth_and_other_files_counted(tmp_path):
     write_pngs(tmp_path / "a" / "b", digits(20))
     (tmp_path / "a" / "notes.txt").write_text("no image")

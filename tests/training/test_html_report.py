@@ -52,7 +52,7 @@ def codec(level_checkpoint):
 @pytest.fixture(scope="module")
 def text(codec, digits, tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "report.html"
-    write_html_report(path, codec, digits[:NUM_IMAGES], models=Path("my runs/a&b"))
+    write_html_report(path, codec, digits[:NUM_IMAGES], models=Path("my runs/a&b"), num_seen=3)
     return path.read_text("utf-8")
 
 
@@ -87,6 +87,7 @@ def test_the_tables_hold_what_was_measured(text, codec, digits):
     for point in study.model:
         assert [point.setting, f"{point.bytes_per_image:.1f}"] in [row[:2] for row in rows]
     assert f"takes {study.best.bytes_per_image:.1f}." in text
+    assert "held out that were trained on too, as copies: 3." in text
 
 
 def test_the_commands_are_quoted_for_the_shell_and_for_the_page(text):
@@ -97,7 +98,7 @@ def test_the_commands_are_quoted_for_the_shell_and_for_the_page(text):
 
 def test_the_page_is_the_same_on_a_second_run(text, codec, digits, tmp_path):
     again = tmp_path / "again.html"
-    write_html_report(again, codec, digits[:NUM_IMAGES], models=Path("my runs/a&b"))
+    write_html_report(again, codec, digits[:NUM_IMAGES], models=Path("my runs/a&b"), num_seen=3)
 
     assert again.read_text("utf-8") == text
 

@@ -1,5 +1,6 @@
 """A folder of image files as a dataset."""
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ class _Source:
     channels: int
     label: str
     """The name of the folder's own folder that it lies in, or empty."""
+    digest: bytes
+    """A hash of its pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +116,7 @@ def load_folder(
         num_sources=len(sources),
         num_small=num_small,
         num_runs=survey.num_runs,
+        num_seen=_num_seen(sources, plan),
         num_left_out=plan[0].num_left_out * math.prod(plan[0].tile) // math.prod(tile),
     )
 
@@ -123,14 +127,22 @@ def _survey(path: Path, own: Sequence[Path]) -> _Survey:
     num_skipped, reason = 0, ""
     for file in files.paths:
         try:
-            height, width, channels = _read(file).shape
+            pixels = _read(file)
         except CodecError as exc:
             num_skipped += 1
             reason = reason or f"{file.name}: {exc}"
             continue
         parts = file.relative_to(path).parts
-        label = parts[0] if len(parts) > 1 else ""
-        sources.append(_Source(file=file, size=(height, width), channels=channels, label=label))
+        height, width, channels = pixels.shape
+        sources.append(
+            _Source(
+                file=file,
+                size=(height, width),
+                channels=channels,
+                label=parts[0] if len(parts) > 1 else "",
+                digest=hashlib.sha256(np.ascontiguousarray(pixels).data).digest(),
+            )
+        )
     return _Survey(sources=sources, num_skipped=num_skipped, reason=reason, num_runs=files.num_runs)
 
 
@@ -163,6 +175,13 @@ def _holding(path: Path, count: int, small: str, survey: _Survey) -> str:
     notes = "; ".join(part for part in parts if part)
     counted = f"{count} images ({notes})" if notes else f"{count} images"
     return f"{path} holds {counted}"
+
+
+def _num_seen(sources: Sequence[_Source], plan: Sequence[_Part]) -> int:
+    """How many test images have the pixels of one to train on."""
+    train, _, test = ([(sources[i].size, sources[i].digest) for i in p.indices] for p in plan)
+    known = set(train)
+    return sum(one in known for one in test)
 
 
 def _refuse_too_much(path: Path, sources: Sequence[_Source], max_bytes: int) -> None:

@@ -24,15 +24,18 @@ _MARKED = ("png", "zip")
 _MILLION = 1_000_000
 
 
-def write_html_report(path: Path, codec: Codec, images: Pixels, *, models: Path) -> None:
+def write_html_report(
+    path: Path, codec: Codec, images: Pixels, *, models: Path, num_seen: int = 0
+) -> None:
     """Measure a codec on held-out images (N, height, width, channels) and write the page.
 
-    It stands alone: styles, chart and pictures lie within it. ``models`` is the folder to serve.
+    It stands alone: styles, chart and pictures lie within it. ``models`` is the folder to serve,
+    ``num_seen`` how many of the folder's held-out images were trained on as well.
     """
-    write_whole(path, _page(Study.of(codec, images), models).encode())
+    write_whole(path, _page(Study.of(codec, images), models, num_seen).encode())
 
 
-def _page(study: Study, models: Path) -> str:
+def _page(study: Study, models: Path, num_seen: int) -> str:
     header = study.codec.header
     training = header.training
     compress = ["kompakt", "compress", "image.png", "-o", "image.kpt", "--model", header.name]
@@ -40,7 +43,7 @@ def _page(study: Study, models: Path) -> str:
         "title": header.name,
         "subtitle": _subtitle(study),
         "verdict": _verdict(study),
-        "measured_on": _measured_on(study),
+        "measured_on": _measured_on(study, num_seen),
         "serve": shlex.join(["kompakt", "serve", "--models", str(models)]),
         "compress": shlex.join(compress),
         "spec": _spec(study),
@@ -106,13 +109,14 @@ def _facts(study: Study) -> list[tuple[str, str]]:
     ]
 
 
-def _measured_on(study: Study) -> str:
+def _measured_on(study: Study, num_seen: int) -> str:
+    seen = f" Images held out that were trained on too, as copies: {num_seen}." * bool(num_seen)
     left_out = "".join(f" Left out: {reason}." for reason in study.unavailable)
     return (
         f"Measured on {len(study.images)} held-out images, one stream or file for each, all "
         "decoded again. A model's stream counts as it travels in a message, its framing of 2 bytes "
         "included. MSE is on pixels from 0 to 1 and pooled over the images, PSNR is of that MSE."
-        f"{left_out}"
+        f"{seen}{left_out}"
     )
 
 

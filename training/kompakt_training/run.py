@@ -148,11 +148,12 @@ def _introduce(run: Run, trainer: Trainer, console: Console) -> None:
     left = f", {images.num_left_out} more left out" if images.num_left_out else ""
     small = f", {images.num_small} smaller images skipped" if images.num_small else ""
     runs = f", {runs_note(images.num_runs)}" if images.num_runs else ""
+    seen = f", {images.num_seen} of them the same as ones to train on" if images.num_seen else ""
     skipped = f", {images.num_skipped} other files skipped" if images.num_skipped else ""
     say(
         console,
         f"{images.name}: {cut}{images.num_train_tiles} {'' if cut else 'images '}to train on{left}"
-        f", {len(images.val)} to validate, {len(images.test)} to test, {images.spec}"
+        f", {len(images.val)} to validate, {len(images.test)} to test{seen}, {images.spec}"
         f"{small}{skipped}{runs}",
     )
     num_parameters = sum(p.numel() for p in trainer.model.parameters())
@@ -226,7 +227,8 @@ def _finish(run: Run, state: TrainingState, *, machine: str, console: Console) -
     plot_history(run.out / LOSSES_FILE, state.history, title=name, model=model)
     _plot_pictures(run.out / PICTURES_FILE, codec, run.images.test, results[0])
     say(console, "measuring the classical codecs beside it …")
-    write_html_report(run.report_path, codec, run.images.test, models=run.out)
+    seen = run.images.num_seen
+    write_html_report(run.report_path, codec, run.images.test, models=run.out, num_seen=seen)
     checkpoint.save(run.checkpoint_path)
     return results
 
