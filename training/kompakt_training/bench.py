@@ -25,7 +25,7 @@ from kompakt_training.bench_pictures import RIVALS, write_pictures
 from kompakt_training.bench_published import published_points
 from kompakt_training.bench_summary import summaries
 from kompakt_training.catalogue import PUBLISHED
-from kompakt_training.progress import say
+from kompakt_training.progress import say, stdout_console
 from kompakt_training.terminal import Parser
 
 
@@ -37,7 +37,7 @@ def bench(parser: Parser, args: argparse.Namespace) -> None:
         parser.error("--crop is for folders, the published sets' images stay whole")
     if args.data_dir and not is_published:
         parser.error("--data-dir is for the published sets: a folder's path stands in --data")
-    console = Console()
+    console = stdout_console()
     loaded = load_bench_images(args.data, args.data_dir, crop=args.crop, max_images=args.images)
     models, reasons = load_models(args.models, loaded)
     for note in [*loaded.notes, *(f"left out: {reason}" for reason in reasons)]:

@@ -3,6 +3,7 @@
 Bits per pixel are the training's estimates, as "bpp est." says.
 """
 
+import sys
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -27,6 +28,12 @@ from kompakt_training.steps import Step, StepRow
 WARM_UP_STEPS = 5
 """The first steps of a run, which take longer than the others."""
 TIMED_STEPS = 30
+_PIPE_WIDTH = 10_000
+
+
+def stdout_console(*, quiet: bool = False) -> Console:
+    """Standard output: tables fit the terminal, or are unfolded into a file or pipe."""
+    return Console(quiet=quiet, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 
 def say(console: Console, text: str) -> None:

@@ -25,7 +25,7 @@ from kompakt_training.data import load_dataset
 from kompakt_training.errors import TrainingError
 from kompakt_training.imageset import Images, ImageSet
 from kompakt_training.plots import plot_both_losses, plot_images
-from kompakt_training.progress import say
+from kompakt_training.progress import say, stdout_console
 from kompakt_training.recipes import PAPER_MODELS
 from kompakt_training.run import HISTORY_FILE, Run, execute, pick_device, pick_pictures
 from kompakt_training.settings import ExportSettings, Settings, command_line, default_name
@@ -50,7 +50,7 @@ class _Subject:
 
 def report(args: argparse.Namespace) -> None:
     """Write what the arguments of ``kompakt report`` ask for. Raises TrainingError."""
-    console = Console()
+    console = stdout_console()
     device = pick_device(args.device)
     prepare_process()
     images = load_dataset(_DATASET, args.data_dir)

@@ -6,8 +6,6 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-
 from kompakt_codec.frame import MAX_LEVELS
 from kompakt_codec.models import ImageSpec
 from kompakt_codec.process import prepare_process
@@ -19,7 +17,7 @@ from kompakt_training.folder import DEFAULT_MEMORY_GIB
 from kompakt_training.imageset import ImageSet
 from kompakt_training.launch import launched_rank
 from kompakt_training.losses import CONDITIONAL
-from kompakt_training.progress import results_table, say
+from kompakt_training.progress import results_table, say, stdout_console
 from kompakt_training.recipes import CONFIG_HELP, RECIPES
 from kompakt_training.run import Run, execute, pick_device
 from kompakt_training.settings import (
@@ -58,7 +56,7 @@ def train(parser: Parser, args: argparse.Namespace) -> None:
         _export_settings(parser, args, args.model)
     device = pick_device(args.device)
     prepare_process()
-    console = Console(quiet=launched_rank() > 0)
+    console = stdout_console(quiet=launched_rank() > 0)
     images = load_dataset(
         args.dataset,
         args.data_dir,
