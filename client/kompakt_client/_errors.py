@@ -110,7 +110,7 @@ class MessageTooLargeError(InvalidRequestError):
 
 
 class QualityUnreachableError(KompaktError):
-    """No stream of the image meets the demanded quality; the properties tell the nearest one."""
+    """No stream of the image meets the demanded quality; the properties tell what is met."""
 
     @property
     def size_bytes(self) -> int | None:
@@ -119,7 +119,7 @@ class QualityUnreachableError(KompaktError):
 
     @property
     def mse(self) -> float | None:
-        """The nearest stream's mean squared error on [0, 1]."""
+        """A mean squared error on [0, 1] that the nearest stream meets, demanded as ``max_mse``."""
         return float(self.metadata["mse"]) if "mse" in self.metadata else None
 
     @property

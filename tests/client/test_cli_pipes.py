@@ -43,22 +43,41 @@ def test_an_image_goes_into_a_pipe(run, pipe, tmp_path):
     assert read().startswith(b"\x89PNG")
 
 
+def command(running, *arguments):
+    return [sys.executable, "-m", "kompakt_client", *arguments, "--target", running.target]
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdout"])
 @pytest.mark.parametrize("way", ["pipe", "file"])
-def test_what_goes_to_standard_output_is_not_mixed_with_words(running, tmp_path, way):
+def test_what_goes_to_standard_output_is_not_mixed_with_words(running, tmp_path, way, name):
     write_png(tmp_path / "a.png")
-    command = ["compress", "a.png", "-o", "/dev/stdout", "--target", running.target]
-    with (tmp_path / "out").open("wb") as file:
+    (tmp_path / "out").write_bytes(b"before")
+    with (tmp_path / "out").open("ab") as file:
         done = subprocess.run(
-            [sys.executable, "-m", "kompakt_client", *command],
+            command(running, "compress", "a.png", "-o", name),
             stdout=subprocess.PIPE if way == "pipe" else file,
             stderr=subprocess.PIPE,
             cwd=tmp_path,
         )
 
-    data = done.stdout if way == "pipe" else (tmp_path / "out").read_bytes()
-    assert pixels_in(data) == pixels(0).tobytes()
+    data = b"before" + done.stdout if way == "pipe" else (tmp_path / "out").read_bytes()
+    assert data.startswith(b"before")
+    assert pixels_in(data.removeprefix(b"before")) == pixels(0).tobytes()
     assert done.stderr == b"/dev/stdout: 797 bytes, 8.133 bits per pixel\n"
     assert done.returncode == 0
+
+
+def test_an_image_goes_there_and_back_through_pipes(running, tmp_path):
+    image = write_png(tmp_path / "a.png").read_bytes()
+    there, back = (
+        command(running, name, "-", "--output", "-") for name in ("compress", "decompress")
+    )
+
+    stream = subprocess.run(there, input=image, capture_output=True, check=True).stdout
+    done = subprocess.run(back, input=stream, capture_output=True, check=True)
+
+    assert pixels_in(stream) == pixels(0).tobytes()
+    assert done.stdout.startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("rows", ["--json", "--csv"])

@@ -6,12 +6,14 @@ import argparse
 from typing import get_args
 
 from kompakt_client import _names
-from kompakt_client.cli._values import level, path, positive, quality, seconds, whole
+from kompakt_client.cli._values import level, positive, quality, seconds, source, target, whole
 
 
 def add_inputs(parser: argparse.ArgumentParser, help_text: str) -> None:
     """The files and directories to work on."""
-    parser.add_argument("inputs", metavar="INPUT", nargs="+", type=path, help=help_text)
+    parser.add_argument(
+        "inputs", metavar="INPUT", nargs="+", type=source, help=f"{help_text}; - is standard input"
+    )
 
 
 def add_output(parser: argparse.ArgumentParser, example: str) -> None:
@@ -20,10 +22,10 @@ def add_output(parser: argparse.ArgumentParser, example: str) -> None:
         "-o",
         "--output",
         metavar="OUT",
-        type=path,
+        type=target,
         required=True,
         help="a file for one input; for several, or a directory, a directory, which is made "
-        f"({example}). Files that exist are overwritten",
+        f"({example}); - is standard output. Files that exist are overwritten",
     )
 
 

@@ -81,14 +81,15 @@ def summary_file(args: argparse.Namespace, jobs: Iterable[Job]) -> TextIO:
 
     Raises UsageError if standard output would hold rows too.
     """
-    if not any(map(_is_stdout, jobs)):
+    if not any(map(is_stdout, jobs)):
         return sys.stdout
     if args.json or args.csv:
         raise UsageError("standard output cannot hold a file and rows: choose another output")
     return sys.stderr
 
 
-def _is_stdout(job: Job) -> bool:
+def is_stdout(job: Job) -> bool:
+    """Tell whether what a job writes is what standard output goes to."""
     try:
         return os.path.samestat(job.target.stat(), os.fstat(1))
     except OSError:

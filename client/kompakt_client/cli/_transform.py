@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from kompakt_client._errors import KompaktError
 from kompakt_client._names import counted
 from kompakt_client._results import Compressed, Decompressed, Failure
 from kompakt_client.cli._errors import FAILED, complain, describe
-from kompakt_client.cli._output import Row, progress
+from kompakt_client.cli._output import Row, is_stdout, progress
 from kompakt_client.cli._paths import Job
 
 Result = Compressed | Decompressed
@@ -82,7 +83,11 @@ class Run:
         if isinstance(result, Failure):
             return _fail(job, result.error)
         try:
-            result.save(job.target)
+            if is_stdout(job):  # which may hold something already
+                sys.stdout.buffer.write(result.data)
+                sys.stdout.buffer.flush()
+            else:
+                result.save(job.target)
         except OSError as error:
             return _fail(job, error, at=job.target)
         self.num_done += 1

@@ -36,6 +36,16 @@ def path(text: str) -> str:
     return text
 
 
+def source(text: str) -> str:
+    """Read a path as ``path`` does; - is standard input."""
+    return "/dev/stdin" if text == "-" else path(text)
+
+
+def target(text: str) -> str:
+    """Read a path as ``path`` does; - is standard output."""
+    return "/dev/stdout" if text == "-" else path(text)
+
+
 def quality(text: str) -> float:
     """Read a number from 0."""
     with contextlib.suppress(ValueError):
