@@ -77,7 +77,10 @@ class ShapeRange:
 
     def wrong(self, shape: Sequence[int]) -> WrongSizeError:
         """The error of an image of a shape that is none of these."""
-        return WrongSizeError(f"got {by(shape)} (height x width x channels), accepted: {self}")
+        area = f", of at most {MAX_PIXELS} pixels" if math.prod(shape[:2]) > MAX_PIXELS else ""
+        return WrongSizeError(
+            f"got {by(shape)} (height x width x channels), accepted: {self}{area}"
+        )
 
     def __str__(self) -> str:
         """In words: "28x28x1", or "8x8x3 to 1024x1024x3"."""

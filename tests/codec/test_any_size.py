@@ -248,10 +248,18 @@ def test_demands_are_kept_for_images_of_every_size(photo, codec, demand, profile
             assert one.size_bytes > (demand.max_bytes or 0)
 
 
-@pytest.mark.parametrize("shape", [(65_536, 1, 3), (1, 65_536, 3), (8, 8, 1)])
-def test_images_that_are_not_accepted_are_refused(photo, codec, shape):
-    image, got = np.zeros(shape, np.uint8), "x".join(map(str, shape))
-    words = f"got {got} .height x width x channels., accepted: 1x1x3 to 65535x65535x3"
+@pytest.mark.parametrize(
+    ("shape", "area"),
+    [
+        ((65_536, 1, 3), "$"),
+        ((1, 65_536, 3), "$"),
+        ((8, 8, 1), "$"),
+        ((16_384, 16_385, 3), ", of at most 268435456 pixels$"),
+    ],
+)
+def test_images_that_are_not_accepted_are_refused(photo, codec, shape, area):
+    image, got = np.broadcast_to(np.uint8(0), shape), "x".join(map(str, shape))
+    words = f"got {got} .height x width x channels., accepted: 1x1x3 to 65535x65535x3{area}"
     with pytest.raises(WrongSizeError, match=words):
         codec.compress([cut(photo, OWN), image])
     for demand in (Demand(), Demand(lossless=True)):

@@ -14,11 +14,16 @@ library may round a pixel to its neighbour (docs/format.md, "What is promised").
 
 
 class QualityUnreachableError(CodecError):
-    """No stream of the image meets the demand; the attributes tell the nearest one."""
+    """No stream of the image meets the demand; the attributes tell the nearest that is met.
+
+    ``size_bytes`` and ``mse`` are those of the nearest stream; with a bound on its distortion
+    ``mse`` is more than that by the guard, so that it can be demanded.
+    """
 
     reason = "QUALITY_UNREACHABLE"
 
     def __init__(self, demand: "Demand", size_bytes: int, mse: float) -> None:
+        sure = mse * (1 + 2 * GUARD)  # is met when it is demanded
         quality = "no loss" if mse == 0 else f"an MSE of {mse:.6f} ({psnr_db(mse):.2f} dB)"
         if demand.max_bytes is not None:
             message = (
@@ -33,16 +38,16 @@ class QualityUnreachableError(CodecError):
         else:
             message = (
                 f"no level of the model reaches {demand} on this image: the best has {quality}, in "
-                f"{size_bytes} bytes; allow the fallback, or ask for at most {_sure_db(mse):.2f} dB"
+                f"{size_bytes} bytes; allow the fallback, or ask for at most {_floor(sure):.2f} dB"
             )
         super().__init__(message)
         self.size_bytes = size_bytes
-        self.mse = mse
+        self.mse = mse if demand.mse_bound is None else sure
 
 
-def _sure_db(error: float) -> float:
-    """A PSNR, in whole hundredths, that a model's stream of this MSE meets in spite of GUARD."""
-    return math.floor(100 * psnr_db(error * (1 + 2 * GUARD))) / 100
+def _floor(error: float) -> float:
+    """The PSNR of an MSE in whole hundredths of a dB, rounded down."""
+    return math.floor(100 * psnr_db(error)) / 100
 
 
 class Fallback(enum.Enum):

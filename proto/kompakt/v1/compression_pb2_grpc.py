@@ -103,8 +103,9 @@ class CompressionServiceServicer:
         demand: the smallest has more than max_bytes, or,
         without the fallback, no level of the model is good
         enough (no; ask for less). The message and ErrorInfo's
-        metadata tell the nearest stream: size_bytes, mse and,
-        unless mse is 0, psnr_db, as decimal numbers.
+        metadata tell what is met by the nearest stream:
+        size_bytes, mse and, unless mse is 0, psnr_db, as
+        decimal numbers.
         UNIMPLEMENTED       BASELINE_UNAVAILABLE: the server lacks the library of a
         classical codec: AVIF's for FALLBACK_THOROUGH (no; ask
         for FALLBACK_BEST).

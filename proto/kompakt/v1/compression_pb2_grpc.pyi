@@ -93,8 +93,9 @@ class CompressionServiceStub:
                           demand: the smallest has more than max_bytes, or,
                           without the fallback, no level of the model is good
                           enough (no; ask for less). The message and ErrorInfo's
-                          metadata tell the nearest stream: size_bytes, mse and,
-                          unless mse is 0, psnr_db, as decimal numbers.
+                          metadata tell what is met by the nearest stream:
+                          size_bytes, mse and, unless mse is 0, psnr_db, as
+                          decimal numbers.
       UNIMPLEMENTED       BASELINE_UNAVAILABLE: the server lacks the library of a
                           classical codec: AVIF's for FALLBACK_THOROUGH (no; ask
                           for FALLBACK_BEST).
@@ -196,8 +197,9 @@ class CompressionServiceAsyncStub(CompressionServiceStub):
                           demand: the smallest has more than max_bytes, or,
                           without the fallback, no level of the model is good
                           enough (no; ask for less). The message and ErrorInfo's
-                          metadata tell the nearest stream: size_bytes, mse and,
-                          unless mse is 0, psnr_db, as decimal numbers.
+                          metadata tell what is met by the nearest stream:
+                          size_bytes, mse and, unless mse is 0, psnr_db, as
+                          decimal numbers.
       UNIMPLEMENTED       BASELINE_UNAVAILABLE: the server lacks the library of a
                           classical codec: AVIF's for FALLBACK_THOROUGH (no; ask
                           for FALLBACK_BEST).
@@ -302,8 +304,9 @@ class CompressionServiceServicer(metaclass=_abc_1.ABCMeta):
                               demand: the smallest has more than max_bytes, or,
                               without the fallback, no level of the model is good
                               enough (no; ask for less). The message and ErrorInfo's
-                              metadata tell the nearest stream: size_bytes, mse and,
-                              unless mse is 0, psnr_db, as decimal numbers.
+                              metadata tell what is met by the nearest stream:
+                              size_bytes, mse and, unless mse is 0, psnr_db, as
+                              decimal numbers.
           UNIMPLEMENTED       BASELINE_UNAVAILABLE: the server lacks the library of a
                               classical codec: AVIF's for FALLBACK_THOROUGH (no; ask
                               for FALLBACK_BEST).
