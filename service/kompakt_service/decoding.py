@@ -67,14 +67,14 @@ class Decompressor:
         groups, answer_bytes = self._grouped(done, plan)
         if len(streams) > 1:  # one alone may be larger than the file that is made of it
             self._pipeline.check_answer(answer_bytes)
-        for item in done:
-            if isinstance(item, ITEM_ERRORS):
-                self._pipeline.count_failure("decompress", named.name if named else "", item)
         if admit:
             for model, group in groups.items():
                 self._pipeline.lanes.admit(
                     call, self._pipeline.series("decompress", model), sum(group.pixels)
                 )
+        for item in done:
+            if isinstance(item, ITEM_ERRORS):
+                self._pipeline.count_failure("decompress", named.name if named else "", item)
         for model, group in groups.items():
             own = call if len(groups) == 1 else Call(call.deadline, call.is_wanted, call.caller)
             results = self._decompress_group(model, group, own, plan)

@@ -11,6 +11,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from kompakt.v1 import compression_pb2 as pb
 from kompakt.v1 import compression_pb2_grpc as pb_grpc
 from kompakt_service import compressing
+from kompakt_service.errors import queue_full
 from kompakt_service.lanes import Lanes
 from tests.service.support import details, failure, metrics_page, raw, status_of, value
 
@@ -59,6 +60,25 @@ def test_a_full_queue_refuses_at_once_with_a_hint_and_health_answers(serve, held
     labels = {"grpc_method": "Compress", "grpc_code": "RESOURCE_EXHAUSTED"}
     assert value(metrics_page(server), "grpc_server_handled_total", **labels) == 1
     assert value(metrics_page(server), "grpc_server_msg_received_total") == 1
+
+
+def test_a_refused_call_counts_no_failed_streams(serve, digits, monkeypatch):
+    server = serve()
+
+    def refuse(*_):
+        raise queue_full("the queue is full", 1.0)
+
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        stub = pb_grpc.CompressionServiceStub(channel)
+        [made] = stub.Compress(pb.CompressRequest(images=[raw(digits[0])])).results
+        request = pb.DecompressRequest(streams=[made.stream, pb.CompressedImage(data=b"none")])
+        with monkeypatch.context() as patch:
+            patch.setattr(Lanes, "admit", refuse)
+            assert failure(lambda: stub.Decompress(request))[1] == "QUEUE_FULL"
+        failed = {"operation": "decompress", "outcome": "INVALID_STREAM"}
+        assert value(metrics_page(server), "kompakt_images_total", **failed) == 0
+        stub.Decompress(request)
+        assert value(metrics_page(server), "kompakt_images_total", **failed) == 1
 
 
 def test_a_bulk_caller_leaves_room_and_turns_for_others(serve, held, digits):
