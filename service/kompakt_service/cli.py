@@ -9,13 +9,13 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prometheus_client import disable_created_metrics
+from prometheus_client import CollectorRegistry, disable_created_metrics
 
 from kompakt_codec.errors import CheckpointError
 from kompakt_codec.process import prepare_process
 from kompakt_service.environment import unknown_variables
 from kompakt_service.logs import configure_logging
-from kompakt_service.ports import StartError
+from kompakt_service.ports import MetricsPage, StartError, hold_port
 from kompakt_service.settings import (
     DEFAULT_MODELS,
     Settings,
@@ -52,6 +52,7 @@ def main(argv: list[str]) -> int:
             _log.warning("no such setting", extra={"variable": name})
         if settings.workers > 1:
             return supervise(settings)
+        _require_ports(settings)
         # Only now: PyTorch takes seconds, for which --help, an error and a supervisor do not wait.
         from kompakt_service.server import Server
 
@@ -65,6 +66,12 @@ def main(argv: list[str]) -> int:
     logging.shutdown()
     # An ordinary exit aborts if a call that was not waited for is in native code.
     os._exit(0)
+
+
+def _require_ports(settings: Settings) -> None:
+    """Raise StartError if a port is taken: before the models are loaded, which takes a while."""
+    hold_port(settings.host, settings.port).close()
+    MetricsPage(settings.host, settings.metrics_port, CollectorRegistry()).close()
 
 
 def _serve(server: "Server", settings: Settings) -> None:

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -146,6 +147,19 @@ def test_a_wrong_setting_ends_the_command_with_one_line(checkpoints, flags, stat
     lines = [line for line in stderr.splitlines() if "model loaded" not in line]
     assert len(lines) == 1
     assert message in lines[0]
+
+
+@pytest.mark.parametrize("option", ["--port", "--metrics-port"])
+def test_a_taken_port_is_told_before_models_are_loaded(tmp_path, option):
+    (tmp_path / "broken.safetensors").write_bytes(b"")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports = {"--port": "0", "--metrics-port": "0", option: str(taken.getsockname()[1])}
+        flags = [text for pair in ports.items() for text in pair]
+        process = start_process(tmp_path, "--host", "127.0.0.1", *flags)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    (line,) = stderr.splitlines()
+    assert f"choose another{' port' * (option != '--port')} with {option}" in line
 
 
 def test_a_broken_checkpoint_ends_the_command_with_one_line(tmp_path):
