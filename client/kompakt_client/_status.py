@@ -28,6 +28,8 @@ _Detail = TypeVar("_Detail", bound=Message)
 
 _TOO_LARGE = re.compile(r"(CLIENT|SERVER): \w+ message larger than max \((\d+) vs\. (\d+)\)")
 """What gRPC says of one."""
+_RESET = "RST_STREAM"
+"""What gRPC says of a stream without a status: a proxy so ends those of a server that has died."""
 _DETAILS_KEY = "grpc-status-details-bin"
 _CODE_NAMES: dict[int, str] = {code.value[0]: code.name for code in grpc.StatusCode}
 
@@ -35,7 +37,10 @@ _CODE_NAMES: dict[int, str] = {code.value[0]: code.name for code in grpc.StatusC
 def error_of_call(error: grpc.RpcError, target: str) -> KompaktError:
     """Return the exception for a call that failed."""
     status = _status_of(error.trailing_metadata() or ())
-    made = _error(error.code().name, error.details() or "", status, target)
+    code, message = error.code().name, error.details() or ""
+    if code == "INTERNAL" and _RESET in message:
+        code = "UNAVAILABLE"
+    made = _error(code, message, status, target)
     made.__cause__ = error
     return made
 
