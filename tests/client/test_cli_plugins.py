@@ -85,6 +85,17 @@ def test_a_broken_part_of_kompakt_is_no_missing_extra(install, capsys):
     assert capsys.readouterr().err == "kompakt serve cannot be loaded: cannot import name 'x'\n"
 
 
+def test_a_library_that_cannot_be_loaded_is_no_missing_extra(install, capsys):
+    def load():
+        raise ImportError("libtorch_cpu.so: cannot allocate memory", name="torch._C")
+
+    install("serve", load)
+
+    assert main(["serve"]) == 1
+    expected = "kompakt serve cannot be loaded: libtorch_cpu.so: cannot allocate memory\n"
+    assert capsys.readouterr().err == expected
+
+
 def test_other_packages_may_add_commands(install, capsys):
     install("hello", lambda: lambda _: print("hello") or 0)
 

@@ -42,7 +42,8 @@ def run_plugin(entry: metadata.EntryPoint, argv: list[str]) -> int:
 
 def _explain(name: str, error: ImportError) -> str:
     missing = (error.name or "").partition(".")[0]
-    if name not in _EXTRAS or missing.startswith("kompakt"):
+    is_missing = isinstance(error, ModuleNotFoundError) and not missing.startswith("kompakt")
+    if name not in _EXTRAS or not is_missing:  # such as a library for which memory is short
         return f"kompakt {name} cannot be loaded: {error}"
     extra = _EXTRAS[name]
     return f"kompakt {name} needs the {extra} extra: pip install 'kompakt[{extra}]'"
