@@ -41,6 +41,15 @@ def test_a_target_without_a_port_is_told_as_such(run):
     ]
 
 
+def test_why_something_that_is_there_cannot_be_reached_is_told(run, running, fake):
+    fake.faults += [Fault(grpc.StatusCode.UNAVAILABLE)] * 9
+
+    status, out, err = run("models", "--timeout", "1")
+
+    assert (status, out) == (1, "")
+    assert err == [f"kompakt: cannot reach {running.target}: injected UNAVAILABLE"]
+
+
 def test_a_url_is_no_target(run):
     status, out, err = run("models", "--target", "http://localhost:50051")
 

@@ -26,14 +26,16 @@ def connect(args: argparse.Namespace) -> Iterator[Client]:
         try:
             yield client
         except UnavailableError as error:
-            if error.reason:
+            hint = _hint(client.target, str(error))
+            if error.reason or hint is None:
                 raise
-            raise UnavailableError(
-                f"cannot reach {client.target}: {_hint(client.target)}"
-            ) from error
+            raise UnavailableError(f"cannot reach {client.target}: {hint}") from error
 
 
-def _hint(target: str) -> str:
+def _hint(target: str, why: str) -> str | None:
+    """Return what helps; None if there is something, such as a proxy, that says more itself."""
     if ":" not in target:
         return f"name its port too, as {target}:50051 (without one it is 443)"
-    return "is the server running? start it with `kompakt serve`"
+    if "Connection refused" in why:
+        return "is the server running? start it with `kompakt serve`"
+    return None
