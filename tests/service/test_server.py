@@ -142,6 +142,14 @@ def test_the_command_says_how_long_no_answer_came(capsys):
     assert capsys.readouterr().err == f"kompakt health: {target}: {why}\n"
 
 
+def test_the_command_says_why_what_is_there_cannot_be_asked(server, capsys):
+    target = f"127.0.0.1:{server.metrics_port}"
+    assert health.main(["--target", target]) == 1
+    complaint = capsys.readouterr().err
+    assert complaint.startswith(f"kompakt health: {target}: UNAVAILABLE: ")
+    assert "HTTP/2" in complaint
+
+
 def test_a_malformed_message_of_reflection_is_said(server, caplog):
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         ask = channel.stream_stream(
