@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,8 @@ from kompakt_service.worker_process import COMMAND, WorkerProcess
 
 _LOGGER = logging.getLogger(__name__)
 _SHARED_MEMORY = Path("/dev/shm")
+_ROOM_BYTES = 1 << 20
+"""For the files of one worker, which ends with SIGBUS where it finds no room for them."""
 
 
 def supervise(settings: Settings, *, command: Sequence[str] = COMMAND) -> int:
@@ -29,7 +32,7 @@ def supervise(settings: Settings, *, command: Sequence[str] = COMMAND) -> int:
         signals = stack.enter_context(_caught_signals())
         holder = stack.enter_context(hold_port(settings.host, settings.port))
         port: int = holder.getsockname()[1]
-        metrics = GroupMetrics(stack.enter_context(_directory()))
+        metrics = GroupMetrics(stack.enter_context(_directory(settings.workers)))
         page = MetricsPage(settings.host, settings.metrics_port, metrics.registry)
         stack.callback(page.close)
         launch = _launcher(settings, port, metrics.directory, command)
@@ -81,9 +84,11 @@ def _log_serving(settings: Settings, group: WorkerGroup, *, port: int, metrics_p
 
 
 @contextmanager
-def _directory() -> Iterator[Path]:
+def _directory(workers: int) -> Iterator[Path]:
     """A directory for the group's files: in memory if possible, as every call writes to them."""
-    parent = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
+    is_writable = os.access(_SHARED_MEMORY, os.W_OK)
+    has_room = is_writable and shutil.disk_usage(_SHARED_MEMORY).free >= workers * _ROOM_BYTES
+    parent = _SHARED_MEMORY if has_room else None
     try:
         directory = tempfile.TemporaryDirectory(prefix="kompakt-", dir=parent)
     except OSError as exc:

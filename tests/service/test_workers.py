@@ -2,14 +2,17 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -305,6 +308,26 @@ assert [pipe.recv(), pipe.recv()] == ["drain", "stop"]
     signal_when_serving(monkeypatch, signal.SIGTERM)
     assert supervise(settings_for(checkpoints, device="cuda"), command=stand_in(code)) == 0
     assert [Path(f"{path}{n}").read_text() for n in (0, 1)] == ["cuda:0 3 3\n", "cuda:1 3 3\n"]
+
+
+@pytest.mark.parametrize("name", ["full", "roomy"])
+def test_workers_write_to_memory_where_there_is_room(checkpoints, tmp_path, monkeypatch, name):
+    memory, elsewhere = tmp_path / name, tmp_path / "elsewhere"
+    free = {tmp_path / "full": 1 << 20, tmp_path / "roomy": 1 << 30}
+    monkeypatch.setattr(supervisor, "_SHARED_MEMORY", memory)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free[path]))
+    monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
+    memory.mkdir()
+    elsewhere.mkdir()
+    code = f"""
+with open({str(tmp_path / "seen")!r}, "w") as file:
+    file.write(os.path.dirname(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
+serve()
+assert [pipe.recv(), pipe.recv()] == ["drain", "stop"]
+"""
+    signal_when_serving(monkeypatch, signal.SIGTERM)
+    assert supervise(settings_for(checkpoints), command=stand_in(code)) == 0
+    assert (tmp_path / "seen").read_text() == str(memory if name == "roomy" else elsewhere)
 
 
 @pytest.mark.parametrize(
