@@ -67,11 +67,12 @@ class Loader:
 
     def digest(self, path: str) -> str:
         """SHA-256 of a file, in hexadecimal. Raises CheckpointError if it cannot be read."""
+        whole = self.directory / path
         try:
-            with (self.directory / path).open("rb") as file:
+            with whole.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as exc:
-            raise CheckpointError(f"{path}: cannot be read: {exc.strerror}") from exc
+            raise CheckpointError(f"{whole}: cannot be read: {exc.strerror}") from exc
 
     def load(self, path: str, *, sha256: str | None = None) -> LoadedModel:
         """Load a checkpoint, which must have this hash if one is given. Raises CheckpointError."""

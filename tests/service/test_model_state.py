@@ -140,8 +140,9 @@ def test_a_file_that_is_not_what_it_was_stops_the_start(open_store, directory):
     with pytest.raises(CheckpointError, match="another file than the one that was loaded as"):
         open_store()
     (directory / "a.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=r"a\.safetensors: cannot be read: No such file"):
+    with pytest.raises(CheckpointError, match="cannot be read: No such file") as caught:
         open_store()
+    assert str(caught.value).startswith(f"{directory}/a.safetensors: ")
 
 
 def test_a_state_that_cannot_be_kept_is_said(directory):
