@@ -1,5 +1,6 @@
 """``kompakt serve --workers N``: several server processes on one port, and what they share."""
 
+import fcntl
 import logging
 import multiprocessing
 import os
@@ -7,7 +8,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from kompakt_service.group_metrics import DIRECTORY_VARIABLE, GroupMetrics
@@ -19,6 +20,7 @@ from kompakt_service.worker_process import COMMAND, WorkerProcess
 
 _LOGGER = logging.getLogger(__name__)
 _SHARED_MEMORY = Path("/dev/shm")
+_PREFIX = "kompakt-workers-"
 _ROOM_BYTES = 1 << 20
 """For the files of one worker, which ends with SIGBUS where it finds no room for them."""
 
@@ -86,15 +88,37 @@ def _log_serving(settings: Settings, group: WorkerGroup, *, port: int, metrics_p
 @contextmanager
 def _directory(workers: int) -> Iterator[Path]:
     """A directory for the group's files: in memory if possible, as every call writes to them."""
+    for left in _SHARED_MEMORY.glob(f"{_PREFIX}*"):
+        _remove_if_left(left)
     is_writable = os.access(_SHARED_MEMORY, os.W_OK)
     has_room = is_writable and shutil.disk_usage(_SHARED_MEMORY).free >= workers * _ROOM_BYTES
     parent = _SHARED_MEMORY if has_room else None
+    with ExitStack() as stack:
+        try:
+            made = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=parent)
+            directory = Path(stack.enter_context(made))
+            stack.enter_context(_locked(directory))
+        except OSError as exc:
+            why = f"several workers need a directory for temporary files: {exc}"
+            raise StartError(why) from exc
+        yield directory
+
+
+def _remove_if_left(directory: Path) -> None:
+    """Remove the directory of a group whose supervisor was killed."""
+    with suppress(OSError), _locked(directory):
+        shutil.rmtree(directory)
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Lock a directory, for as long as this process lives at most. Raises OSError if it is."""
+    opened = os.open(directory, os.O_RDONLY | os.O_NOFOLLOW)
     try:
-        directory = tempfile.TemporaryDirectory(prefix="kompakt-", dir=parent)
-    except OSError as exc:
-        raise StartError(f"several workers need a directory for temporary files: {exc}") from exc
-    with directory as name:
-        yield Path(name)
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(opened)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """``kompakt serve --workers``: several processes on one port."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -328,6 +329,23 @@ assert [pipe.recv(), pipe.recv()] == ["drain", "stop"]
     signal_when_serving(monkeypatch, signal.SIGTERM)
     assert supervise(settings_for(checkpoints), command=stand_in(code)) == 0
     assert (tmp_path / "seen").read_text() == str(memory if name == "roomy" else elsewhere)
+
+
+def test_what_a_killed_supervisor_left_is_removed(checkpoints, tmp_path, monkeypatch):
+    monkeypatch.setattr(supervisor, "_SHARED_MEMORY", tmp_path)
+    for name in ("left", "held"):
+        (tmp_path / f"kompakt-workers-{name}").mkdir()
+        (tmp_path / f"kompakt-workers-{name}/counter_0.db").touch()
+    held = os.open(tmp_path / "kompakt-workers-held", os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    signal_when_serving(monkeypatch, signal.SIGTERM)
+    code = """
+serve()
+assert [pipe.recv(), pipe.recv()] == ["drain", "stop"]
+"""
+    assert supervise(settings_for(checkpoints), command=stand_in(code)) == 0
+    os.close(held)
+    assert [path.name for path in tmp_path.rglob("*")] == ["kompakt-workers-held", "counter_0.db"]
 
 
 @pytest.mark.parametrize(
