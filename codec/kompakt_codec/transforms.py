@@ -6,6 +6,7 @@ and a decoder a pixel, to its neighbour.
 
 import io
 import math
+import threading
 import warnings
 from functools import cache, cached_property, partial
 from queue import Empty, SimpleQueue
@@ -35,6 +36,8 @@ _OPENVINO = {
     "ENABLE_CPU_PINNING": False,  # worker processes would be pinned to the same cores
     "CPU_RUNTIME_CACHE_CAPACITY": 8,  # shapes: photographs have thousands, a few MiB each
 }
+_EXPORTING = threading.Lock()
+"""torch.onnx exports one model at a time, and what is warned of is the process's."""
 
 Latents = npt.NDArray[np.float32]
 
@@ -201,7 +204,7 @@ def _exported(
     file = io.BytesIO()
     level = torch.zeros(len(example), dtype=module.model.level_type)
     axes = {0: "count", **{axis: f"side{axis}" for axis in sides}}
-    with warnings.catch_warnings(), torch.no_grad():
+    with _EXPORTING, warnings.catch_warnings(), torch.no_grad():
         # The newer exporter needs two more packages and many times as long.
         warnings.simplefilter("ignore")
         torch.onnx.export(

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +12,6 @@ from kompakt_service.errors import ServiceError
 from kompakt_service.registry import Version
 
 _LOGGER = logging.getLogger(__name__)
-_BUILDING = threading.Lock()
-"""torch.onnx exports one model at a time."""
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
@@ -82,8 +79,7 @@ class Loader:
                 f"{self.directory / path}: another file than the one that was loaded as "
                 f"{sha256 and sha256[:8]}; put that one back"
             )
-        with _BUILDING:
-            codec = Codec.load(self.directory / path, self.device, effort=self.effort)
+        codec = Codec.load(self.directory / path, self.device, effort=self.effort)
         if self.digest(path) != found:
             raise CheckpointError(f"{self.directory / path}: changed while it was read")
         header = codec.header

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -95,6 +96,17 @@ def test_another_thread_may_use_them_at_the_same_time(name, side):
     with ThreadPoolExecutor(4) as pool:
         made = list(pool.map(lambda _: fast.analyse(images, levels_of(model, 64)), range(32)))
     assert all(np.array_equal(one, alone) for one in made)
+
+
+def test_several_threads_may_make_them_at_the_same_time():
+    spec = ImageSpec(height=8, width=8, channels=1)
+    model, filters = random_model("ae", spec), list(warnings.filters)
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: CpuTransforms(model, spec), range(8)))
+    images = np.random.default_rng(4).integers(0, 256, (1, 8, 8, 1), np.uint8)
+    latents = [one.analyse(images, [0]) for one in made]
+    assert all(np.array_equal(one, latents[0]) for one in latents)
+    assert warnings.filters == filters
 
 
 _MANY_SHAPES = """
