@@ -4,7 +4,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from kompakt_codec.errors import WrongSizeError
+import numpy as np
+
+from kompakt_codec.errors import UnsupportedImageError, WrongSizeError
 from kompakt_codec.frame import LEVEL_STEPS
 from kompakt_codec.images import Pixels
 
@@ -66,12 +68,19 @@ class ShapeRange:
     channels: int
 
     def __contains__(self, shape: tuple[int, ...]) -> bool:
+        if len(shape) != 3:
+            return False
         height, width, channels = shape
         return (height, width) in self.sizes and channels == self.channels
 
     def require(self, images: Iterable[Pixels]) -> None:
-        """Raise WrongSizeError for the first image of a shape that is none of these."""
-        for shape in dict.fromkeys(image.shape for image in images):
+        """Raise WrongSizeError for the first image of a shape that is none of these.
+
+        UnsupportedImageError for one that is not uint8: a runtime would cut its numbers to that.
+        """
+        for shape, kind in dict.fromkeys((image.shape, image.dtype) for image in images):
+            if kind != np.uint8:
+                raise UnsupportedImageError(f"got pixels of {kind}, accepted: uint8")
             if shape not in self:
                 raise self.wrong(shape)
 

@@ -7,7 +7,7 @@ number of threads that decodes it.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -92,12 +92,15 @@ class Codec:
         """Compress uint8 images (height, width, channels) of accepted sizes to frames.
 
         ``level`` is the rate level of all of them, or of each; the model's default if it is None.
-        Raises WrongSizeError, and ValueError for a level that it does not have.
+        Raises WrongSizeError, UnsupportedImageError for pixels that are not uint8, and ValueError
+        for a level that it does not have, and for more or fewer levels than images.
         """
         self.shapes.require(images)
         level = self.header.default_level if level is None else level
-        chosen = [level] * len(images) if isinstance(level, int | float) else level
+        chosen = list(level) if isinstance(level, Iterable) else [level] * len(images)
         self.levels.require(chosen)
+        if len(chosen) != len(images):
+            raise ValueError(f"{len(chosen)} levels for {len(images)} images")
         frames = [b""] * len(images)
         for members in by_shape(images):
             batch = stacked(images, members)

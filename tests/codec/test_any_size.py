@@ -8,7 +8,12 @@ from sklearn.datasets import load_sample_images
 
 from kompakt_codec.accepted import MAX_SIDE, MIN_SIDE, SizeRange
 from kompakt_codec.codec import Codec, crop_pixels
-from kompakt_codec.errors import CorruptStreamError, InvalidStreamError, WrongSizeError
+from kompakt_codec.errors import (
+    CorruptStreamError,
+    InvalidStreamError,
+    UnsupportedImageError,
+    WrongSizeError,
+)
 from kompakt_codec.frame import Profile, pack_frame, parse_frame
 from kompakt_codec.metrics import mse
 from kompakt_codec.models import ImageSpec
@@ -294,3 +299,21 @@ def test_the_range_of_one_size():
     assert one.scaled((56, 20)) == (28, 10)
     assert one.scaled((7, 5)) == (28, 20)
     assert (str(one), str(RANGE)) == ("28x20", "1x1 to 65535x65535")
+
+
+@pytest.mark.parametrize("side", [32, 300])  # each by another runtime
+@pytest.mark.parametrize("kind", ["float32", "float64", "int16", "uint16", "bool"])
+def test_pixels_that_are_not_uint8_are_refused(codec, side, kind):
+    image = np.ones((side, side, 3), kind)
+    refused = f"got pixels of {kind}, accepted: uint8"
+    with pytest.raises(UnsupportedImageError, match=refused):
+        codec.compress([image])
+    for demand in (Demand(), Demand(lossless=True)):
+        with pytest.raises(UnsupportedImageError, match=refused):
+            compress_with(codec, [image], demand)
+
+
+@pytest.mark.parametrize("shape", [OWN, (1, *OWN, 3)])
+def test_pixels_without_the_three_axes_are_of_a_wrong_size(codec, shape):
+    with pytest.raises(WrongSizeError, match=f"got {'x'.join(map(str, shape))} "):
+        codec.compress([np.zeros(shape, np.uint8)])

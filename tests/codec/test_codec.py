@@ -51,6 +51,18 @@ def test_no_images_give_no_streams(codec):
     assert codec.decompress([]) == []
 
 
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_every_image_needs_its_level(codec, digits, count):
+    with pytest.raises(ValueError, match=f"{count} levels for 2 images"):
+        codec.compress(list(digits[:2]), level=[0] * count)
+
+
+def test_levels_may_be_numpys(codec, digits):
+    streams = codec.compress(list(digits[:2]), level=0)
+    for level in (np.int64(0), np.zeros(2, np.int64)):
+        assert codec.compress(list(digits[:2]), level=level) == streams
+
+
 def test_threads_and_batches_do_not_change_symbols(codec, digits):
     streams = codec.compress(list(digits[:64]))
     whole = symbols_of(codec, streams)

@@ -59,7 +59,8 @@ def compress_to(
     With a bound on distortion: the smallest stream found within it. With one on bytes: the best
     stream found that fits. Otherwise a stream of the level. A classical codec takes over, where
     ``demand.fallback`` allows it, if the model does not meet the bound, or if fewer bytes do within
-    the same bound or, where there is none, within the model's own MSE. Raises WrongSizeError.
+    the same bound or, where there is none, within the model's own MSE. Raises WrongSizeError, and
+    UnsupportedImageError for pixels that are not uint8.
     """
     if not images:
         return []
