@@ -33,7 +33,7 @@ from kompakt_codec.frame import (
     pack_frame,
     parse_frame,
 )
-from kompakt_codec.grouping import by_shape, positions_by, stacked
+from kompakt_codec.grouping import batches, num_pixels, positions_by, stacked
 from kompakt_codec.images import Pixels
 from kompakt_codec.quantised import QuantisedTransforms
 from kompakt_codec.tiling import decode_tiles, encode_tiles
@@ -102,7 +102,7 @@ class Codec:
         if len(chosen) != len(images):
             raise ValueError(f"{len(chosen)} levels for {len(images)} images")
         frames = [b""] * len(images)
-        for members in by_shape(images):
+        for members in batches(images, num_pixels):
             batch = stacked(images, members)
             levels = [chosen[i] for i in members]
             symbols = self.analyse(batch, levels)
@@ -132,7 +132,7 @@ class Codec:
             if isinstance(item, StreamError):
                 raise item
             symbols.append(item)
-        for members in by_shape(symbols):
+        for members in batches(symbols, self.pixels_of):
             levels = [level_of(parsed[rest[k]]) for k in members]
             decoded = self.synthesise(stacked(symbols, members), levels)
             for k, pixels in zip(members, decoded, strict=True):
@@ -187,11 +187,11 @@ class Codec:
         height, width = size
         return None if (height, width) == self._own_size else (height, width)
 
-    def pixels_of(self, latent_size: tuple[int, int]) -> int:
-        """Pixels that ``synthesise`` makes of latents of this (h, w)."""
+    def pixels_of(self, symbols: Symbols) -> int:
+        """Pixels that ``synthesise`` makes of an image's symbols (C, h, w)."""
         if self.sizes.is_one:
             return self._own_size[0] * self._own_size[1]
-        return latent_size[0] * latent_size[1] * self._model.stride**2
+        return int(symbols[0].size) * self._model.stride**2
 
     def size_of(self, frame: Frame) -> tuple[int, int]:
         """The (height, width) of a frame's image: its own, or the one that needs no writing."""

@@ -1,6 +1,6 @@
 """What may go in one batch."""
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -37,3 +37,19 @@ def in_parts(positions: Sequence[int], pixels: int) -> Iterator[list[int]]:
     count = max(1, min(_MOST_ITEMS, _MOST_PIXELS // pixels))
     for start in range(0, len(positions), count):
         yield list(positions[start : start + count])
+
+
+def batches(
+    arrays: Sequence[npt.NDArray[Any]], pixels_of: Callable[[npt.NDArray[Any]], int]
+) -> Iterator[list[int]]:
+    """The positions of arrays of one shape, in parts whose memory is bounded.
+
+    ``pixels_of`` tells how many pixels an array stands for.
+    """
+    for group in by_shape(arrays):
+        yield from in_parts(group, pixels_of(arrays[group[0]]))
+
+
+def num_pixels(image: npt.NDArray[Any]) -> int:
+    """How many an image (height, width, channels) has."""
+    return int(image.shape[0] * image.shape[1])

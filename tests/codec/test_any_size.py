@@ -317,3 +317,25 @@ def test_pixels_that_are_not_uint8_are_refused(codec, side, kind):
 def test_pixels_without_the_three_axes_are_of_a_wrong_size(codec, shape):
     with pytest.raises(WrongSizeError, match=f"got {'x'.join(map(str, shape))} "):
         codec.compress([np.zeros(shape, np.uint8)])
+
+
+def test_many_images_go_in_parts(codec, photo, monkeypatch):
+    images = [cut(photo, OWN, at=at) for at in range(0, 160, 20)]
+    sizes = []
+
+    def counted(transform):
+        def run(batch, levels):
+            sizes.append(len(batch))
+            return transform(batch, levels)
+
+        return run
+
+    monkeypatch.setattr("kompakt_codec.grouping._MOST_PIXELS", 3 * OWN[0] * OWN[1])
+    for name in ("analyse", "synthesise"):
+        monkeypatch.setattr(codec, name, counted(getattr(codec, name)))
+    streams = codec.compress(images)
+    decoded = codec.decompress(streams)
+    assert sizes == 2 * [3, 3, 2]
+    for stream, pixels in zip(streams, decoded, strict=True):
+        alone = codec.decompress([stream])[0]
+        assert np.abs(pixels.astype(int) - alone).max() <= 1

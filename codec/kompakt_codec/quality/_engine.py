@@ -8,7 +8,7 @@ import numpy.typing as npt
 from kompakt_codec.codec import Codec
 from kompakt_codec.entropy import Levels, Symbols
 from kompakt_codec.frame import Profile
-from kompakt_codec.grouping import by_shape, in_parts, positions_by, stacked
+from kompakt_codec.grouping import batches, num_pixels, positions_by, stacked
 from kompakt_codec.images import Pixels
 
 Size = tuple[int, int]
@@ -28,14 +28,11 @@ class Engine:
 
     def analyse(self, images: Sequence[Pixels], levels: Levels) -> Sequence[Symbols]:
         """Images (height, width, channels) to symbols (C, h, w), each at its level."""
-        return _in_batches(self.codec.analyse, images, levels, _pixels)
+        return _in_batches(self.codec.analyse, images, levels, num_pixels)
 
     def synthesise(self, symbols: Sequence[Symbols], levels: Levels) -> Sequence[Pixels]:
         """The pixels that a decoder makes of symbols."""
-        return _in_batches(self.codec.synthesise, symbols, levels, self._pixels_of)
-
-    def _pixels_of(self, symbols: Symbols) -> int:
-        return self.codec.pixels_of((symbols.shape[1], symbols.shape[2]))
+        return _in_batches(self.codec.synthesise, symbols, levels, self.codec.pixels_of)
 
     def encode(
         self, symbols: Sequence[Symbols], levels: Levels, sizes: Sequence[Size]
@@ -51,11 +48,6 @@ class Engine:
         return frames
 
 
-def _pixels(image: Pixels) -> int:
-    height, width, _ = image.shape
-    return int(height * width)
-
-
 def _in_batches(
     transform: Callable[[_Array, Levels], _Array],
     arrays: Sequence[_Array],
@@ -63,8 +55,7 @@ def _in_batches(
     pixels_of: Callable[[_Array], int],
 ) -> list[_Array]:
     made: dict[int, _Array] = {}
-    for group in by_shape(arrays):
-        for part in in_parts(group, pixels_of(arrays[group[0]])):
-            batch = stacked(arrays, part)
-            made.update(zip(part, transform(batch, [levels[i] for i in part]), strict=True))
+    for part in batches(arrays, pixels_of):
+        batch = stacked(arrays, part)
+        made.update(zip(part, transform(batch, [levels[i] for i in part]), strict=True))
     return [made[i] for i in range(len(arrays))]
