@@ -1,70 +1,23 @@
 """Models of any size behind a real server, through the wire and through the client."""
 
-import csv
-import io
-import json
-import shutil
 import time
 
 import grpc
 import numpy as np
 import pytest
-from sklearn.datasets import load_sample_images
 
 from kompakt.v1 import compression_pb2 as pb
 from kompakt.v1 import compression_pb2_grpc as pb_grpc
 from kompakt_client import Client, DeadlineExceededError, Failure, WrongSizeError
-from kompakt_client.cli import main
 from kompakt_codec.baselines import _codecs, _measure
 from kompakt_codec.classical import _deflate
-from kompakt_codec.codec import Codec
 from kompakt_codec.frame import Profile, pack_frame
 from kompakt_codec.interruption import check_interruption
 from kompakt_codec.metrics import mse, psnr_db
-from kompakt_codec.models import ImageSpec
 from kompakt_service import compressing
-from tests.service.conftest import start_server
 from tests.service.support import encoded, failure, item_failure
-from tests.support import make_any_size_checkpoint
 
-OWN = (16, 24)
-SIZES = [(20, 30), OWN, (1, 1), (20, 30), (61, 40), (3, 70)]
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
-RANGE = {"min_height": 1, "max_height": 65_535, "min_width": 1, "max_width": 65_535}
-
-
-@pytest.fixture(scope="module")
-def directory(checkpoints, tmp_path_factory):
-    """Models any-grey and any-rgb, trained at 16x24, and tiny-vae of one size."""
-    directory = tmp_path_factory.mktemp("served")
-    shutil.copy(checkpoints / "tiny-vae.safetensors", directory)
-    for name, channels in (("any-grey", 1), ("any-rgb", 3)):
-        spec = ImageSpec(height=OWN[0], width=OWN[1], channels=channels)
-        checkpoint = make_any_size_checkpoint(spec=spec, name=name)
-        checkpoint.save(directory / f"{name}.safetensors")
-    return directory
-
-
-@pytest.fixture(scope="module")
-def server(directory):
-    server = start_server(directory, default_model="any-rgb")
-    yield server
-    server.stop(grace_seconds=0)
-
-
-@pytest.fixture(scope="module")
-def codec(directory):
-    return Codec.load(directory / "any-rgb.safetensors")
-
-
-@pytest.fixture(scope="module")
-def photo():
-    return load_sample_images().images[0]
-
-
-@pytest.fixture(scope="module")
-def images(photo):
-    return [photo[100 : 100 + height, 200 : 200 + width] for height, width in SIZES]
 
 
 def pixels_of(image: pb.RawImage) -> np.ndarray:
@@ -277,72 +230,6 @@ def test_answers_over_the_message_limit_are_refused(serve, directory, photo):
 
 def too_many(call) -> bool:
     return failure(call) == (INVALID, "TOO_MANY_IMAGES")
-
-
-def test_evaluate_takes_every_model_that_accepts_each_image(client, photo):
-    colour = photo[:30, :20]
-    grey, digit = colour[..., :1], photo[:28, :28, :1]
-    done = client.evaluate([colour, grey, digit], baselines=[])
-
-    found = [[m.codec for m in one.measurements] for one in done.images[:3]]
-    both = ["any-grey", "any-rgb"]
-    assert found == [["any-rgb"], both, [*both, "tiny-vae"]]
-    assert not done.failures
-
-
-def test_evaluate_measures_every_size_and_pools_by_pixels(client, codec, images):
-    done = client.evaluate(
-        images, models=["any-rgb"], baselines=["png", "webp"], reconstructions=True
-    )
-
-    streams = codec.compress(images)
-    decoded = codec.decompress(streams)
-    for image, one, stream, picture in zip(images, done.images, streams, decoded, strict=True):
-        model, png, webp = one.measurements
-        assert (model.codec, model.size_bytes) == ("any-rgb", len(stream))
-        assert model.mse == pytest.approx(mse(image, picture), rel=1e-5)
-        reconstruction = one.reconstructions["any-rgb"]
-        assert reconstruction.shape == image.shape
-        assert np.abs(reconstruction.astype(int) - picture).max() <= 1
-        assert png.mse == 0
-        assert webp.mse <= model.mse
-    pooled = done.pooled[0]
-    errors = [m.measurements[0].mse for m in done.images]
-    weights = [image.size for image in images]
-    assert pooled.num_images == len(images)
-    assert pooled.size_bytes == sum(map(len, streams))
-    assert pooled.mse == pytest.approx(np.average(errors, weights=weights))
-
-
-def test_evaluate_fits_what_a_model_does_not_accept(client, photo):
-    done = client.evaluate([photo[:7, :14]], baselines=[], fit="contain", reconstructions=True)
-    shapes = {name: r.shape for name, r in done.images[0].reconstructions.items()}
-    assert shapes == {"any-grey": (7, 14, 1), "any-rgb": (7, 14, 3), "tiny-vae": (28, 28, 1)}
-
-
-def test_models_tell_their_sizes(models, client):
-    listed = {m.name: m for m in models.ListModels(pb.ListModelsRequest()).models}
-    assert list(listed["any-rgb"].accepted_sizes) == [pb.SizeRange(**RANGE)]
-    assert listed["tiny-vae"].accepted_sizes[0].max_height == 28
-    one = models.GetModel(pb.GetModelRequest()).model
-    assert one == listed["any-rgb"]
-    assert list(one.latent_shape) == [36, 1, 1]
-    assert client.model("any-grey").accepted_sizes[0].max_width == 65_535
-
-
-def test_the_command_line_lists_the_sizes(server, capsys):
-    target = f"127.0.0.1:{server.port}"
-    assert main(["models", "--target", target]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    rows = {line.split()[0]: line.split() for line in lines[1:] if line.strip()}
-    assert "1x1-65535x65535" in rows["any-rgb"]
-    assert "28x28" in rows["tiny-vae"]
-    assert main(["models", "any-grey", "--target", target, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)[0]["accepted_sizes"] == [RANGE]
-    assert main(["models", "--target", target, "--csv"]) == 0
-    table = csv.DictReader(io.StringIO(capsys.readouterr().out))
-    sizes = [row["accepted_sizes"] for row in table]
-    assert sizes == ["1x1-65535x65535", "1x1-65535x65535", "28x28"]
 
 
 def test_a_frame_of_more_pixels_than_the_limit_fails_alone(serve, directory, codec, images):
