@@ -21,7 +21,9 @@ def main(argv: list[str]) -> int:
     default = given.get("KOMPAKT_TARGET") or f"localhost:{given.get('KOMPAKT_PORT') or 50051}"
     parser.add_argument("--target", default=default, help="host:port (default: %(default)s)")
     parser.add_argument("--service", default="", help="a service's full name (default: the server)")
-    parser.add_argument("--timeout", type=float, default=4.0, help="seconds (default: %(default)s)")
+    parser.add_argument(
+        "--timeout", type=seconds, default=4.0, help="seconds (default: %(default)s)"
+    )
     arguments = parser.parse_args(argv)
     request = health_pb2.HealthCheckRequest(service=arguments.service)
     # A container's proxy leads out of it, and knows nothing of the server beside this command.
@@ -46,3 +48,11 @@ def main(argv: list[str]) -> int:
     state = health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)
     print(state)
     return 0 if response.status == health_pb2.HealthCheckResponse.SERVING else 1
+
+
+def seconds(text: str) -> float:
+    """Read a number of seconds, which is more than 0."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be more than 0 seconds, not {text}")
+    return value

@@ -127,6 +127,14 @@ def test_the_command_asks_the_usual_port_where_the_environment_names_none(
     assert "(default: localhost:50051)" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("timeout", ["0", "-1", "nan", "inf", "soon"])
+def test_the_command_takes_no_timeout_that_is_none(capsys, timeout):
+    with pytest.raises(SystemExit) as caught:
+        health.main(["--timeout", timeout])
+    assert caught.value.code == 2
+    assert "--timeout" in capsys.readouterr().err
+
+
 def test_the_command_says_which_service_there_is_not(server, capsys):
     target = f"127.0.0.1:{server.port}"
     assert health.main(["--target", target, "--service", "kompakt.v1.Nothing"]) == 1
