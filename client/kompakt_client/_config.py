@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -165,7 +166,26 @@ def _credentials_from_env(environ: Mapping[str, str]) -> grpc.ChannelCredentials
         raise ValueError(f"KOMPAKT_{present} needs KOMPAKT_{missing} beside it")
     if authority is None and certificate is None:
         return None
+    _check_certificates(*map(environ.get, ("KOMPAKT_CA", "KOMPAKT_CERT", "KOMPAKT_KEY")))
     return grpc.ssl_channel_credentials(authority, key, certificate)
+
+
+def _check_certificates(authority: str | None, certificate: str | None, key: str | None) -> None:
+    """Refuse files that TLS cannot use, of which gRPC would say little, and late."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        if authority:
+            context.load_verify_locations(authority)
+    except ssl.SSLError:
+        raise ValueError("KOMPAKT_CA names a file that holds no certificate (PEM)") from None
+    try:
+        if certificate:
+            context.load_cert_chain(certificate, key, password=lambda: "")  # gRPC takes none
+    except (ssl.SSLError, ValueError):
+        raise ValueError(
+            "KOMPAKT_CERT and KOMPAKT_KEY must name a certificate and its own key (PEM), the key "
+            "without a password"
+        ) from None
 
 
 def _file_from_env(environ: Mapping[str, str], name: str) -> bytes | None:

@@ -292,7 +292,11 @@ LABELLED = pb.Model(name="fake-cvae", labels=["0", "seven"], levels=3)
 """A model that is not listed, conditioned on labels."""
 
 
-def serve(fake: FakeServer, target: str = "127.0.0.1:0") -> tuple[grpc.Server, str]:
+def serve(
+    fake: FakeServer,
+    target: str = "127.0.0.1:0",
+    credentials: grpc.ServerCredentials | None = None,
+) -> tuple[grpc.Server, str]:
     """Start a server for this state, and return it with its address."""
     limits = [
         ("grpc.max_receive_message_length", MESSAGE_BYTES),
@@ -303,6 +307,9 @@ def serve(fake: FakeServer, target: str = "127.0.0.1:0") -> tuple[grpc.Server, s
     pb_grpc.add_CompressionServiceServicer_to_server(Compression(fake), server)
     pb_grpc.add_ModelServiceServicer_to_server(Models(fake), server)
     pb_grpc.add_ModelAdminServiceServicer_to_server(ModelAdmin(fake), server)
-    port = server.add_insecure_port(target)
+    if credentials is None:
+        port = server.add_insecure_port(target)
+    else:
+        port = server.add_secure_port(target, credentials)
     server.start()
     return server, f"127.0.0.1:{port}"

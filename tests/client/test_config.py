@@ -65,14 +65,6 @@ def test_an_unreadable_certificate_names_its_variable(monkeypatch, tmp_path):
         Client.from_env()
 
 
-def test_an_authority_means_tls(monkeypatch, tmp_path):
-    path = tmp_path / "ca.pem"
-    path.write_bytes(b"-----BEGIN CERTIFICATE-----")
-    monkeypatch.setenv("KOMPAKT_CA", str(path))
-
-    assert "credentials=***" in repr(Client.from_env())
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
