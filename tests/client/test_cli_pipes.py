@@ -1,6 +1,7 @@
 """Output of `kompakt compress` and `kompakt decompress` to a pipe, as a shell makes one."""
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -78,6 +79,70 @@ def test_an_image_goes_there_and_back_through_pipes(running, tmp_path):
 
     assert pixels_in(stream) == pixels(0).tobytes()
     assert done.stdout.startswith(b"\x89PNG")
+
+
+def test_an_image_goes_through_sockets(running, tmp_path):
+    image = write_png(tmp_path / "a.png").read_bytes()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(image)
+        ours.shutdown(socket.SHUT_WR)
+        subprocess.run(command(running, "compress", "-", "-o", "-"), stdin=theirs, stdout=theirs)
+        theirs.close()
+        stream = ours.makefile("rb").read()
+
+    assert pixels_in(stream) == pixels(0).tobytes()
+
+
+def test_standard_input_is_read_from_where_it_stands(running, tmp_path):
+    image = write_png(tmp_path / "a.png").read_bytes()
+    (tmp_path / "a").write_bytes(b"before" + image)
+    with (tmp_path / "a").open("rb", buffering=0) as file:
+        file.read(6)
+        done = subprocess.run(
+            command(running, "compress", "-", "-o", "-"), stdin=file, stdout=subprocess.PIPE
+        )
+
+    assert pixels_in(done.stdout) == pixels(0).tobytes()
+
+
+def test_standard_input_is_evaluated_from_a_socket(running, tmp_path):
+    image = write_png(tmp_path / "a.png").read_bytes()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(image)
+        ours.shutdown(socket.SHUT_WR)
+        subprocess.run(command(running, "evaluate", "-"), stdin=theirs, check=True)
+
+
+def test_a_file_that_standard_output_is_cannot_be_what_standard_input_is(running, tmp_path):
+    image = write_png(tmp_path / "a.png").read_bytes()
+    with (tmp_path / "a.png").open("r+b") as file:
+        done = subprocess.run(
+            command(running, "compress", "-", "-o", "-"),
+            stdin=file,
+            stdout=file,
+            stderr=subprocess.PIPE,
+        )
+
+    assert (done.returncode, (tmp_path / "a.png").read_bytes()) == (2, image)
+    assert b"would be overwritten" in done.stderr
+
+
+@pytest.mark.parametrize("is_unbuffered", ["", "1"])
+def test_standard_output_without_room_fails(running, tmp_path, is_unbuffered):
+    write_png(tmp_path / "a.png", height=64, width=64)
+    limited = ["bash", "-c", 'ulimit -f 1 && exec "$@"', "bash"]  # KiB
+    with (tmp_path / "out").open("wb") as file:
+        done = subprocess.run(
+            limited + command(running, "compress", "a.png", "-o", "-"),
+            stdout=file,
+            stderr=subprocess.PIPE,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONUNBUFFERED": is_unbuffered},
+        )
+
+    assert (done.returncode, done.stderr) == (1, b"kompakt: /dev/stdout: File too large\n")
 
 
 @pytest.mark.parametrize("rows", ["--json", "--csv"])

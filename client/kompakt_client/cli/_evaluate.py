@@ -23,7 +23,7 @@ from kompakt_client.cli._output import (
     print_table,
     progress,
 )
-from kompakt_client.cli._paths import IMAGE_SUFFIXES, find_inputs
+from kompakt_client.cli._paths import IMAGE_SUFFIXES, find_inputs, read_file
 
 _COLUMNS = (
     "codec",
@@ -110,7 +110,7 @@ def _read(paths: Sequence[Path], read: list[Path], advance: Advance) -> Iterator
     for path in paths:
         advance()
         try:
-            data = path.read_bytes()
+            data = read_file(path)
         except OSError as error:
             complain(path, error.strerror or describe(error))
             continue

@@ -12,6 +12,7 @@ from kompakt_client.cli._errors import UsageError, complain
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif")
 STREAM_SUFFIX = ".kpt"
+STDIN, STDOUT = "/dev/stdin", "/dev/stdout"
 
 _MAX_NAMED = 3
 
@@ -39,6 +40,14 @@ def find_inputs(inputs: Sequence[str], suffixes: Collection[str]) -> list[Path]:
             "for further directories"
         )
     return found
+
+
+def read_file(path: Path) -> bytes:
+    """Return what a file holds. Raises OSError."""
+    if path == Path(STDIN):  # which by its name cannot be opened where it is a socket
+        with open(0, "rb", closefd=False) as file:
+            return file.read()
+    return path.read_bytes()
 
 
 def plan(inputs: Sequence[str], output: str, suffixes: Collection[str], suffix: str) -> list[Job]:
@@ -91,5 +100,5 @@ def _check_conflicts(jobs: Iterable[Job]) -> None:
         if other is not job.source:
             raise UsageError(f"{other} and {job.source} would both be written to {job.target}")
     for job in jobs:
-        if job.source.resolve() in makers:
+        if job.source.is_file() and job.source.resolve() in makers:
             raise UsageError(f"{job.source} would be overwritten: choose another output")

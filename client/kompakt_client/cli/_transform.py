@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from kompakt_client._names import counted
 from kompakt_client._results import Compressed, Decompressed, Failure
 from kompakt_client.cli._errors import FAILED, complain, describe
 from kompakt_client.cli._output import Row, is_stdout, progress
-from kompakt_client.cli._paths import Job
+from kompakt_client.cli._paths import Job, read_file
 
 Result = Compressed | Decompressed
 
@@ -61,7 +60,7 @@ class Run:
     def _read(self) -> Iterator[bytes]:
         for job in self.jobs:
             try:
-                data = job.source.read_bytes()
+                data = read_file(job.source)
             except OSError as error:
                 self._under_way.append(_fail(job, error))
                 continue
@@ -84,8 +83,9 @@ class Run:
             return _fail(job, result.error)
         try:
             if is_stdout(job):  # which may hold something already
-                sys.stdout.buffer.write(result.data)
-                sys.stdout.buffer.flush()
+                # Not sys.stdout, which tries what failed again at the end, or writes but a part.
+                with open(1, "wb", closefd=False) as file:
+                    file.write(result.data)
             else:
                 result.save(job.target)
         except OSError as error:

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable
 
 from kompakt_client._timeout import fault_of_timeout
+from kompakt_client.cli._paths import STDIN, STDOUT
 
 _MOST = 1 << 63
 """Of whole numbers: fields of the contract hold no more."""
@@ -38,12 +39,12 @@ def path(text: str) -> str:
 
 def source(text: str) -> str:
     """Read a path as ``path`` does; - is standard input."""
-    return "/dev/stdin" if text == "-" else path(text)
+    return STDIN if text == "-" else path(text)
 
 
 def target(text: str) -> str:
     """Read a path as ``path`` does; - is standard output."""
-    return "/dev/stdout" if text == "-" else path(text)
+    return STDOUT if text == "-" else path(text)
 
 
 def quality(text: str) -> float:
