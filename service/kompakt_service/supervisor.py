@@ -106,16 +106,20 @@ def _directory(workers: int) -> Iterator[Path]:
 
 def _remove_if_left(directory: Path) -> None:
     """Remove the directory of a group whose supervisor was killed."""
-    with suppress(OSError), _locked(directory):
-        shutil.rmtree(directory)
+    with suppress(OSError), _locked(directory, fcntl.LOCK_NB):
+        if any(directory.iterdir()):  # else it may have been made just now, to be locked next
+            shutil.rmtree(directory)
 
 
 @contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """Lock a directory, for as long as this process lives at most. Raises OSError if it is."""
+def _locked(directory: Path, flags: int = 0) -> Iterator[None]:
+    """Lock a directory, for as long as this process lives at most.
+
+    With LOCK_NB raises OSError if it is locked, else waits.
+    """
     opened = os.open(directory, os.O_RDONLY | os.O_NOFOLLOW)
     try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(opened, fcntl.LOCK_EX | flags)
         yield
     finally:
         os.close(opened)

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -151,6 +152,20 @@ assert [pipe.recv(), pipe.recv()] == ["drain", "stop"]
     assert supervise(settings_for(checkpoints), command=stand_in(code)) == 0
     os.close(held)
     assert [path.name for path in tmp_path.rglob("*")] == ["kompakt-workers-held", "counter_0.db"]
+
+
+def test_groups_may_start_at_the_same_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(supervisor, "_SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 30))
+
+    def start(_):
+        for _ in range(100):
+            with supervisor._directory(workers=2) as directory:
+                (directory / "counter_0.db").touch()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(start, range(4)))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
