@@ -49,6 +49,14 @@ def test_test_images_that_are_trained_on_as_copies_are_counted(tmp_path):
     assert same.num_seen == len(same.test) == 2
 
 
+def test_tiles_of_copies_are_counted_as_the_test_images_are(tmp_path):
+    write_pngs(tmp_path, np.zeros((40, 32, 32, 1), np.uint8))
+
+    images = load_dataset(f"folder:{tmp_path}", crop=16)
+
+    assert images.num_seen == len(images.test) == 8
+
+
 def test_folders_are_searched_to_their_depth_and_other_files_counted(tmp_path):
     write_pngs(tmp_path / "a" / "b", digits(20))
     (tmp_path / "a" / "notes.txt").write_text("no image")

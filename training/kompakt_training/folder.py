@@ -178,10 +178,13 @@ def _holding(path: Path, count: int, small: str, survey: _Survey) -> str:
 
 
 def _num_seen(sources: Sequence[_Source], plan: Sequence[_Part]) -> int:
-    """How many test images have the pixels of one to train on."""
-    train, _, test = ([(sources[i].size, sources[i].digest) for i in p.indices] for p in plan)
-    known = set(train)
-    return sum(one in known for one in test)
+    """How many test images have the pixels of one to train on, or are tiles of such images."""
+    train, _, test = (
+        [((sources[i].size, sources[i].digest), count) for i, count in taken]
+        for taken in (zip(part.indices, part.counts, strict=True) for part in plan)
+    )
+    known = {image for image, count in train if count}
+    return sum(count for image, count in test if image in known)
 
 
 def _refuse_too_much(path: Path, sources: Sequence[_Source], max_bytes: int) -> None:

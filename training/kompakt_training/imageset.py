@@ -58,7 +58,8 @@ class ImageSet:
     num_runs: int = 0
     """Folders of trainings' runs in a folder, left out."""
     num_seen: int = 0
-    """Test images of a folder that are, pixel for pixel, among those to train on."""
+    """Test images of a folder that are, pixel for pixel, among those to train on, or tiles of such
+    images."""
     num_left_out: int = 0
     """Tiles to train on that the images hold beyond those taken."""
 
