@@ -13,6 +13,7 @@ from kompakt_training.progress import (
     duration,
     live_figures,
     say,
+    stdout_console,
 )
 from kompakt_training.state import TrainingState
 from kompakt_training.steps import Step
@@ -130,3 +131,12 @@ def test_what_a_terminal_cannot_show_is_no_error():
     say(Console(file=terminal), "M\udce4rz …")
 
     assert written.getvalue() == b"M?rz ?\n"
+
+
+def test_a_pipe_that_is_to_be_a_terminal_is_as_wide_as_one(monkeypatch):
+    monkeypatch.setattr("sys.stdout", io.StringIO())
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+    assert stdout_console().width == 10_000
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert stdout_console().width == 100

@@ -3,7 +3,6 @@
 Bits per pixel are the training's estimates, as "bpp est." says.
 """
 
-import sys
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -33,7 +32,10 @@ _PIPE_WIDTH = 10_000
 
 def stdout_console(*, quiet: bool = False) -> Console:
     """Standard output: tables fit the terminal, or are unfolded into a file or pipe."""
-    return Console(quiet=quiet, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    console = Console(quiet=quiet)
+    if not console.is_terminal:  # which FORCE_COLOR makes it, with a bar as wide as it is
+        console.width = _PIPE_WIDTH
+    return console
 
 
 def say(console: Console, text: str) -> None:
