@@ -9,13 +9,13 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, disable_created_metrics
+from prometheus_client import disable_created_metrics
 
 from kompakt_codec.errors import CheckpointError
 from kompakt_codec.process import prepare_process
 from kompakt_service.environment import unknown_variables
 from kompakt_service.logs import configure_logging
-from kompakt_service.ports import MetricsPage, StartError, hold_port
+from kompakt_service.ports import StartError, hold_port, require_metrics_port
 from kompakt_service.settings import (
     DEFAULT_MODELS,
     Settings,
@@ -71,7 +71,7 @@ def main(argv: list[str]) -> int:
 def _require_ports(settings: Settings) -> None:
     """Raise StartError if a port is taken: before the models are loaded, which takes a while."""
     hold_port(settings.host, settings.port).close()
-    MetricsPage(settings.host, settings.metrics_port, CollectorRegistry()).close()
+    require_metrics_port(settings.host, settings.metrics_port)
 
 
 def _serve(server: "Server", settings: Settings) -> None:

@@ -52,6 +52,21 @@ def hold_port(host: str, port: int) -> socket.socket:
     return holder
 
 
+def require_metrics_port(host: str, port: int) -> None:
+    """Raise StartError if a page of metrics could not have this port."""
+    try:
+        hold_port(host, port).close()
+    except StartError as exc:
+        raise _cannot_serve(host, port, exc.__cause__) from exc
+
+
+def _cannot_serve(host: str, port: int, why: BaseException | None) -> StartError:
+    return StartError(
+        f"cannot serve metrics on {address(host, port)}: {why}; "
+        "choose another port with --metrics-port"
+    )
+
+
 class Reader(WSGIRequestHandler):
     """A connection to the page. It may break off, or say nothing for so long, without a word."""
 
@@ -73,10 +88,7 @@ class MetricsPage:
         try:
             self._server, self._thread = start_http_server(port, host, registry)
         except OSError as exc:
-            raise StartError(
-                f"cannot serve metrics on {address(host, port)}: {exc}; "
-                "choose another port with --metrics-port"
-            ) from exc
+            raise _cannot_serve(host, port, exc) from exc
         self._server.RequestHandlerClass = Reader
         self.port: int = self._server.server_port
 

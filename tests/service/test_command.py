@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from kompakt.v1 import compression_pb2 as pb
 from kompakt.v1 import compression_pb2_grpc as pb_grpc
 from kompakt_codec.header import HEADER_KEY, SCHEMA_VERSION
+from kompakt_service import cli
 from kompakt_service.cli import main
 from kompakt_service.environment import unknown_variables
 from kompakt_service.logs import TextFormatter
@@ -46,6 +47,7 @@ def test_help_waits_for_no_pytorch():
     code = """
 import sys
 sys.modules["torch"] = None
+from kompakt_service import cli
 from kompakt_service.cli import main
 main(["--help"])
 """
@@ -160,6 +162,11 @@ def test_a_taken_port_is_told_before_models_are_loaded(tmp_path, option):
     assert process.returncode == 1
     (line,) = stderr.splitlines()
     assert f"choose another{' port' * (option != '--port')} with {option}" in line
+
+
+def test_ports_are_tried_without_a_page(checkpoints, monkeypatch):
+    monkeypatch.delattr("kompakt_service.ports.start_http_server")
+    cli._require_ports(load_settings({"models": checkpoints, "port": 0, "metrics_port": 0}))
 
 
 def test_a_broken_checkpoint_ends_the_command_with_one_line(tmp_path):
