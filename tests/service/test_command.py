@@ -217,8 +217,11 @@ LINKS = {
     "KOMPAKT_SERVICE_HOST": "10.0.0.1",
     "KOMPAKT_SERVICE_PORT": "50051",
     "KOMPAKT_SERVICE_PORT_GRPC": "50051",
+    "KOMPAKT_WEB_PORT": "tcp://10.0.0.2:80",
+    "KOMPAKT_WEB_PORT_80_TCP_ADDR": "10.0.0.2",
+    "KOMPAKT_WEB_SERVICE_HOST": "10.0.0.2",
 }
-"""What Kubernetes sets in containers beside a Service named kompakt."""
+"""What Kubernetes sets in containers beside Services named kompakt and kompakt-web."""
 
 
 def test_what_kubernetes_says_of_a_service_is_no_setting(monkeypatch):
@@ -228,8 +231,9 @@ def test_what_kubernetes_says_of_a_service_is_no_setting(monkeypatch):
 
 
 def test_names_that_look_like_settings_and_are_none_are_told():
-    names = ["KOMPAKT_MAX_IMAGES", "KOMPAKT_MAX_IMAGE", "KOMPAKT_DATA_DIR", "PATH", *LINKS]
-    assert list(unknown_variables(names, Settings.model_fields)) == ["KOMPAKT_MAX_IMAGE"]
+    names = ["KOMPAKT_MAX_IMAGES", "kompakt_Max_Images", "KOMPAKT_MAX_IMAGE", "KOMPAKT_DATA_DIR"]
+    given = LINKS | dict.fromkeys([*names, "KOMPAKT_Port", "PATH"], "1")
+    assert list(unknown_variables(given, Settings.model_fields)) == ["KOMPAKT_MAX_IMAGE"]
 
 
 @pytest.mark.parametrize(
