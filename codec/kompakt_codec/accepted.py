@@ -86,7 +86,8 @@ class ShapeRange:
 
     def wrong(self, shape: Sequence[int]) -> WrongSizeError:
         """The error of an image of a shape that is none of these."""
-        area = f", of at most {MAX_PIXELS} pixels" if math.prod(shape[:2]) > MAX_PIXELS else ""
+        is_too_large = math.prod(shape[:2]) > MAX_PIXELS and not self.sizes.is_one
+        area = f", of at most {MAX_PIXELS} pixels" if is_too_large else ""
         return WrongSizeError(
             f"got {by(shape)} (height x width x channels), accepted: {self}{area}"
         )

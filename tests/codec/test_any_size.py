@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_sample_images
 
-from kompakt_codec.accepted import MAX_SIDE, MIN_SIDE, SizeRange
+from kompakt_codec.accepted import MAX_SIDE, MIN_SIDE, ShapeRange, SizeRange
 from kompakt_codec.codec import Codec, crop_pixels
 from kompakt_codec.errors import (
     CorruptStreamError,
@@ -299,6 +299,8 @@ def test_the_range_of_one_size():
     assert one.scaled((56, 20)) == (28, 10)
     assert one.scaled((7, 5)) == (28, 20)
     assert (str(one), str(RANGE)) == ("28x20", "1x1 to 65535x65535")
+    refused = ShapeRange(one, 1).wrong((16_384, 16_385, 1))
+    assert str(refused).endswith("accepted: 28x20x1")  # and nothing of how many pixels
 
 
 @pytest.mark.parametrize("side", [32, 300])  # each by another runtime
