@@ -79,3 +79,14 @@ def test_a_stream_that_is_reset_is_lost_and_tried_again(attempt):
         attempt(proxy.target)
 
     assert proxy.num_streams == 2
+
+
+def test_a_change_of_models_is_not_tried_again():
+    def change() -> None:
+        with Client(proxy.target, retry=TWICE) as client:
+            client.rollback_model("m")
+
+    with resetting_proxy() as proxy, pytest.raises(UnavailableError, match="RST_STREAM"):
+        change()
+
+    assert proxy.num_streams == 1
