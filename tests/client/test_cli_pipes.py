@@ -145,6 +145,21 @@ def test_standard_output_without_room_fails(running, tmp_path, is_unbuffered):
     assert (done.returncode, done.stderr) == (1, b"kompakt: /dev/stdout: File too large\n")
 
 
+def test_a_reader_of_a_stream_that_goes_away_is_no_failure_to_tell(running, tmp_path):
+    write_png(tmp_path / "a.png")
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as closed:
+        done = subprocess.run(
+            command(running, "compress", "a.png", "-o", "-"),
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            cwd=tmp_path,
+        )
+
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 @pytest.mark.parametrize("rows", ["--json", "--csv"])
 def test_rows_and_a_file_do_not_both_go_to_standard_output(run, fake, monkeypatch, tmp_path, rows):
     write_png(tmp_path / "a.png")

@@ -81,14 +81,17 @@ class Run:
     def _write(self, job: Job, result: Result | Failure) -> Row:
         if isinstance(result, Failure):
             return _fail(job, result.error)
+        to_stdout = is_stdout(job)
         try:
-            if is_stdout(job):  # which may hold something already
+            if to_stdout:  # which may hold something already
                 # Not sys.stdout, which tries what failed again at the end, or writes but a part.
                 with open(1, "wb", closefd=False) as file:
                     file.write(result.data)
             else:
                 result.save(job.target)
         except OSError as error:
+            if to_stdout and isinstance(error, BrokenPipeError):
+                raise  # as of every command whose reader goes away
             return _fail(job, error, at=job.target)
         self.num_done += 1
         self.count(result)
