@@ -160,6 +160,19 @@ def test_a_reader_of_a_stream_that_goes_away_is_no_failure_to_tell(running, tmp_
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+def test_nothing_is_written_to_what_takes_the_number_of_a_closed_standard_output(running, tmp_path):
+    write_png(tmp_path / "a.png")
+    closed = ["bash", "-c", 'exec "$@" >&-', "bash"]
+    done = subprocess.run(
+        closed + command(running, "compress", "a.png", "-o", "-"),
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"kompakt: /dev/stdout: No such device or address\n")
+
+
 @pytest.mark.parametrize("rows", ["--json", "--csv"])
 def test_rows_and_a_file_do_not_both_go_to_standard_output(run, fake, monkeypatch, tmp_path, rows):
     write_png(tmp_path / "a.png")

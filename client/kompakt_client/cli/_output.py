@@ -90,6 +90,8 @@ def summary_file(args: argparse.Namespace, jobs: Iterable[Job]) -> TextIO:
 
 def is_stdout(job: Job) -> bool:
     """Tell whether what a job writes is what standard output goes to."""
+    if sys.__stdout__ is None:  # closed as the command started: 1 may be any file's number
+        return False
     try:
         return os.path.samestat(job.target.stat(), os.fstat(1))
     except OSError:
