@@ -15,10 +15,11 @@ class RetryPolicy:
     """How often and how fast a call is tried again.
 
     Tried again are UNAVAILABLE, and RESOURCE_EXHAUSTED where the server said
-    when to come back; each is safe, since no method has side effects. The wait
-    before attempt n is drawn evenly from 0 to initial_backoff x multiplier^(n-2)
-    (exponential backoff with full jitter), after whatever wait the server asked
-    for. Nothing is tried that could not begin before the deadline.
+    when to come back; each is safe, since such calls have no side effects (a change
+    of models is tried once). The wait before attempt n is drawn evenly from 0 to
+    initial_backoff x multiplier^(n-2) (exponential backoff with full jitter), after
+    whatever wait the server asked for. Nothing is tried that could not begin before
+    the deadline.
 
     `RetryPolicy(max_attempts=1)` never tries again.
     """

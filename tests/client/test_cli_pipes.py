@@ -160,17 +160,22 @@ def test_a_reader_of_a_stream_that_goes_away_is_no_failure_to_tell(running, tmp_
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-def test_nothing_is_written_to_what_takes_the_number_of_a_closed_standard_output(running, tmp_path):
+def without_stdout(running, tmp_path, *arguments):
     write_png(tmp_path / "a.png")
-    closed = ["bash", "-c", 'exec "$@" >&-', "bash"]
-    done = subprocess.run(
-        closed + command(running, "compress", "a.png", "-o", "-"),
-        stderr=subprocess.PIPE,
-        cwd=tmp_path,
-    )
+    closed = ["bash", "-c", 'exec "$@" >&-', "bash", *command(running, "compress", "a.png")]
+    return subprocess.run([*closed, *arguments], stderr=subprocess.PIPE, cwd=tmp_path)
 
-    assert done.returncode == 1
-    assert done.stderr.startswith(b"kompakt: /dev/stdout: No such device or address\n")
+
+def test_a_closed_standard_output_is_none_to_write_to(running, tmp_path):
+    done = without_stdout(running, tmp_path, "-o", "-")
+    assert done.returncode == 2
+    assert b"argument -o/--output: standard output is closed" in done.stderr
+
+
+def test_a_closed_standard_output_is_no_failure(running, tmp_path):
+    done = without_stdout(running, tmp_path, "-o", "a.kpt")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert pixels_in((tmp_path / "a.kpt").read_bytes()) == pixels(0).tobytes()
 
 
 @pytest.mark.parametrize("rows", ["--json", "--csv"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import sys
 from collections.abc import Callable
 
 from kompakt_client._timeout import fault_of_timeout
@@ -44,6 +45,8 @@ def source(text: str) -> str:
 
 def target(text: str) -> str:
     """Read a path as ``path`` does; - is standard output."""
+    if text == "-" and sys.stdout is None:
+        raise argparse.ArgumentTypeError("standard output is closed")
     return STDOUT if text == "-" else path(text)
 
 
