@@ -29,7 +29,7 @@ from kompakt_service.turns import switch_often
 if TYPE_CHECKING:
     from kompakt_service.server import Server
 
-_log = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 
 def main(argv: list[str]) -> int:
@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
         settings = load_settings(flags, config_file)
         configure_logging(settings.log_level, settings.log_format)
         for name in unknown_variables(os.environ, Settings.model_fields):
-            _log.warning("no such setting", extra={"variable": name})
+            _LOGGER.warning("no such setting", extra={"variable": name})
         if settings.workers > 1:
             return supervise(settings)
         _require_ports(settings)

@@ -33,14 +33,10 @@ def main(argv: list[str]) -> int:
             response = health_pb2_grpc.HealthStub(channel).Check(request, timeout=arguments.timeout)
         except grpc.RpcError as exc:
             code = exc.code().name
-            why = (
-                {
-                    "NOT_FOUND": f"no such service: {arguments.service!r}",
-                    "DEADLINE_EXCEEDED": f"no answer within {arguments.timeout:g} s",
-                }.get(code)
-                or exc.details()
-                or ""
-            )
+            why = {
+                "NOT_FOUND": f"no such service: {arguments.service!r}",
+                "DEADLINE_EXCEEDED": f"no answer within {arguments.timeout:g} s",
+            }.get(code, exc.details() or "")
             if "Connection refused" in why:
                 why = "is the server running?"
             print(f"kompakt health: {arguments.target}: {code}: {why}", file=sys.stderr)

@@ -81,15 +81,22 @@ def test_an_image_goes_there_and_back_through_pipes(running, tmp_path):
     assert done.stdout.startswith(b"\x89PNG")
 
 
-def test_an_image_goes_through_sockets(running, tmp_path):
+@pytest.fixture
+def sockets(tmp_path):
+    """Both ends of a socket; into the first an image was written to its end."""
     image = write_png(tmp_path / "a.png").read_bytes()
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.sendall(image)
         ours.shutdown(socket.SHUT_WR)
-        subprocess.run(command(running, "compress", "-", "-o", "-"), stdin=theirs, stdout=theirs)
-        theirs.close()
-        stream = ours.makefile("rb").read()
+        yield ours, theirs
+
+
+def test_an_image_goes_through_sockets(running, sockets):
+    ours, theirs = sockets
+    subprocess.run(command(running, "compress", "-", "-o", "-"), stdin=theirs, stdout=theirs)
+    theirs.close()
+    stream = ours.makefile("rb").read()
 
     assert pixels_in(stream) == pixels(0).tobytes()
 
@@ -106,13 +113,8 @@ def test_standard_input_is_read_from_where_it_stands(running, tmp_path):
     assert pixels_in(done.stdout) == pixels(0).tobytes()
 
 
-def test_standard_input_is_evaluated_from_a_socket(running, tmp_path):
-    image = write_png(tmp_path / "a.png").read_bytes()
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        ours.sendall(image)
-        ours.shutdown(socket.SHUT_WR)
-        subprocess.run(command(running, "evaluate", "-"), stdin=theirs, check=True)
+def test_standard_input_is_evaluated_from_a_socket(running, sockets):
+    subprocess.run(command(running, "evaluate", "-"), stdin=sockets[1], check=True)
 
 
 def test_a_file_that_standard_output_is_cannot_be_what_standard_input_is(running, tmp_path):

@@ -1,48 +1,18 @@
 """Rate levels asked for by name: whole, between two, and of Evaluate's models."""
 
-import shutil
-
 import grpc
 import pytest
-from sklearn.datasets import load_sample_images
 
 from kompakt.v1 import compression_pb2 as pb
 from kompakt_client import InvalidRequestError
-from kompakt_codec.codec import Codec
 from kompakt_codec.metrics import mse
-from kompakt_codec.models import ImageSpec
-from tests.service.conftest import start_server
 from tests.service.support import encoded, failure
-from tests.support import make_any_size_checkpoint
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
 
 @pytest.fixture(scope="module")
-def directory(checkpoints, tmp_path_factory):
-    """Model any-rgb of levels 0 to 2, and tiny-vae of one."""
-    directory = tmp_path_factory.mktemp("served")
-    shutil.copy(checkpoints / "tiny-vae.safetensors", directory)
-    spec = ImageSpec(height=16, width=24, channels=3)
-    make_any_size_checkpoint(spec=spec, name="any-rgb").save(directory / "any-rgb.safetensors")
-    return directory
-
-
-@pytest.fixture(scope="module")
-def server(directory):
-    server = start_server(directory, default_model="any-rgb")
-    yield server
-    server.stop(grace_seconds=0)
-
-
-@pytest.fixture(scope="module")
-def codec(directory):
-    return Codec.load(directory / "any-rgb.safetensors")
-
-
-@pytest.fixture(scope="module")
-def images():
-    photo = load_sample_images().images[0]
+def images(photo):
     return [photo[100 : 100 + n, 200 : 220 + n] for n in (16, 33)]
 
 
@@ -61,7 +31,7 @@ def test_levels_between_two_are_asked_for_and_told(compression, client, codec, i
     found = client.compress(images[0], max_mse=whole.mse * 1.01, fallback="never")
     assert 0 < found.level <= 1
     info = {model.name: model.has_eighths for model in client.models()}
-    assert info == {"any-rgb": True, "tiny-vae": False}
+    assert info == {"any-grey": True, "any-rgb": True, "tiny-vae": False}
 
 
 @pytest.mark.parametrize(
@@ -99,9 +69,11 @@ def test_evaluate_measures_at_a_level(client, codec, images, level):
 
 def test_evaluate_leaves_out_models_without_the_level_unless_they_are_named(client, images, digits):
     [done] = client.evaluate([digits[0]], fit="stretch", level=1, baselines=[]).images
-    assert [one.codec for one in done.measurements] == ["any-rgb"]
+    assert [one.codec for one in done.measurements] == ["any-grey", "any-rgb"]
     for options in ({"models": ["tiny-vae"], "level": 1}, {"level": 0.5, "models": ["tiny-vae"]}):
         with pytest.raises(InvalidRequestError, match="is no rate level of tiny-vae"):
             client.evaluate([digits[0]], **options)
-    with pytest.raises(InvalidRequestError, match="7 is no rate level of any-rgb, tiny-vae"):
+    with pytest.raises(
+        InvalidRequestError, match="7 is no rate level of any-grey, any-rgb, tiny-vae"
+    ):
         client.evaluate([*images, b"no image"], level=7)
