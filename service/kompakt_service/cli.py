@@ -56,13 +56,11 @@ def main(argv: list[str]) -> int:
         # Only now: PyTorch takes seconds, for which --help, an error and a supervisor do not wait.
         from kompakt_service.server import Server
 
-        server = Server(settings)
-        server.start()
+        _serve(Server(settings), settings)
     except (SettingsError, CheckpointError, StartError) as exc:
         why = " ".join(line.strip() for line in str(exc).splitlines())  # some say it in several
         print(f"kompakt serve: {why}", file=sys.stderr)
         return 2 if isinstance(exc, SettingsError) else 1
-    _serve(server, settings)
     logging.shutdown()
     # An ordinary exit aborts if a call that was not waited for is in native code.
     os._exit(0)
@@ -75,7 +73,10 @@ def _require_ports(settings: Settings) -> None:
 
 
 def _serve(server: "Server", settings: Settings) -> None:
-    """Wait for a signal, then drain and stop; a second signal cuts the waiting short."""
+    """Start, wait for a signal, then drain and stop; a second signal cuts the waiting short.
+
+    Raises StartError.
+    """
     signals: list[int] = []
     first, second = threading.Event(), threading.Event()
 
@@ -85,6 +86,7 @@ def _serve(server: "Server", settings: Settings) -> None:
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
+    server.start()  # only now: whoever reads that it serves may send a signal at once
     first.wait()
     server.drain()
     if signals[0] == signal.SIGTERM:

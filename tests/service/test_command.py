@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from unittest.mock import Mock
 
 import grpc
 import pytest
@@ -47,6 +48,7 @@ def test_help_waits_for_no_pytorch():
     code = """
 import sys
 sys.modules["torch"] = None
+from kompakt_service import cli
 from kompakt_service import cli
 from kompakt_service.cli import main
 main(["--help"])
@@ -98,6 +100,19 @@ def test_a_signal_while_models_load_ends_the_command(checkpoints):
     _, rest = process.communicate(timeout=20)
     assert process.returncode == 0
     assert "serving" not in rest
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_as_soon_as_it_serves_stops_the_server(number):
+    server = Mock()
+    server.start.side_effect = lambda: signal.raise_signal(number)
+    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        cli._serve(server, load_settings({}))
+    finally:
+        for n, handler in before.items():
+            signal.signal(n, handler)
+    assert [call[0] for call in server.method_calls] == ["start", "drain", "stop"]
 
 
 def test_a_second_signal_cuts_the_waiting_short(checkpoints):
