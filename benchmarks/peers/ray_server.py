@@ -3,9 +3,9 @@
 Messages are google.protobuf.BytesValue.
 """
 
+import queue
 import signal
 import socket
-import threading
 from typing import Any
 
 import grpc
@@ -66,9 +66,9 @@ def _free_port() -> int:
 def main() -> None:
     """Serve until a signal."""
     arguments = parse_arguments("ray_server", __doc__)
-    stop = threading.Event()
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()  # a handler may put to it at any time
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda caught, _: signals.put(caught))
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     serve.start(
         grpc_options=gRPCOptions(
@@ -78,7 +78,7 @@ def main() -> None:
         http_options={"host": "127.0.0.1", "port": _free_port()},  # without it there is no proxy,
     )
     serve.run(Transforms.bind(arguments.models))  # type: ignore[attr-defined]
-    stop.wait()
+    signals.get()
     serve.shutdown()
     ray.shutdown()
 

@@ -5,7 +5,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,7 @@ from kompakt_service.settings import (
     load_settings,
     name_of_flag,
 )
+from kompakt_service.signals import caught_signals
 from kompakt_service.supervisor import supervise
 from kompakt_service.turns import switch_often
 
@@ -77,21 +77,16 @@ def _serve(server: "Server", settings: Settings) -> None:
 
     Raises StartError.
     """
-    signals: list[int] = []
-    first, second = threading.Event(), threading.Event()
-
-    def on_signal(number: int, _: object) -> None:
-        signals.append(number)
-        (second if first.is_set() else first).set()
-
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
-    server.start()  # only now: whoever reads that it serves may send a signal at once
-    first.wait()
-    server.drain()
-    if signals[0] == signal.SIGTERM:
-        second.wait(settings.drain_seconds)
-    server.stop(settings.grace_seconds, hurry=second)
+    with caught_signals() as signals:
+        server.start()  # only now: whoever reads that it serves may send a signal at once
+        first, second = signals.take(), None
+        server.drain()
+        if first == signal.SIGTERM:
+            second = signals.take(settings.drain_seconds)
+        server.stop(
+            settings.grace_seconds,
+            hurry=lambda: second is not None or signals.take(0) is not None,
+        )
 
 
 def _parser() -> argparse.ArgumentParser:

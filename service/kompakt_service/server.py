@@ -3,6 +3,7 @@
 import logging
 import math
 import threading
+from collections.abc import Callable
 from concurrent import futures
 from importlib.metadata import version
 
@@ -100,15 +101,15 @@ class Server:
         """Report NOT_SERVING, so that load balancers look elsewhere, and go on serving."""
         self._health.enter_graceful_shutdown()
 
-    def stop(self, grace_seconds: float, hurry: threading.Event | None = None) -> None:
+    def stop(self, grace_seconds: float, hurry: Callable[[], bool] = lambda: False) -> None:
         """Take no new calls, wait for the accepted ones, and free what is held.
 
-        The waiting ends when ``hurry`` is set.
+        The waiting ends when ``hurry`` returns True.
         """
         self.drain()
         stopped = self._server.stop(grace_seconds)
         while not stopped.wait(0.1):
-            if hurry is not None and hurry.is_set():
+            if hurry():
                 self._server.stop(0)
         self._lanes.close()
         self.store.close()

@@ -2,19 +2,17 @@
 
 import fcntl
 import logging
-import multiprocessing
 import os
 import shutil
-import signal
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from kompakt_service.group_metrics import DIRECTORY_VARIABLE, GroupMetrics
-from kompakt_service.orders import Pipe
 from kompakt_service.ports import MetricsPage, StartError, hold_port
 from kompakt_service.settings import Settings
+from kompakt_service.signals import caught_signals
 from kompakt_service.worker_group import WorkerGroup
 from kompakt_service.worker_process import COMMAND, WorkerProcess
 
@@ -31,7 +29,7 @@ def supervise(settings: Settings, *, command: Sequence[str] = COMMAND) -> int:
     Raises StartError if a port is taken, a worker cannot start, or later none can any more.
     """
     with ExitStack() as stack:
-        signals = stack.enter_context(_caught_signals())
+        signals = stack.enter_context(caught_signals())
         holder = stack.enter_context(hold_port(settings.host, settings.port))
         port: int = holder.getsockname()[1]
         metrics = GroupMetrics(stack.enter_context(_directory(settings.workers)))
@@ -123,19 +121,3 @@ def _locked(directory: Path, flags: int = 0) -> Iterator[None]:
         yield
     finally:
         os.close(opened)
-
-
-@contextmanager
-def _caught_signals() -> Iterator[Pipe]:
-    """A pipe that gives the number of every SIGTERM and SIGINT."""
-    reader, writer = multiprocessing.Pipe(duplex=False)
-    previous = {
-        number: signal.signal(number, lambda caught, _: writer.send(caught))
-        for number in (signal.SIGTERM, signal.SIGINT)
-    }
-    try:
-        with reader, writer:
-            yield reader
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -57,7 +57,7 @@ def _obey(server: Server, orders: "_Orders", grace_seconds: float) -> None:
     orders[DRAIN].wait()
     server.drain()
     orders[STOP].wait()
-    server.stop(grace_seconds, hurry=orders[HURRY])
+    server.stop(grace_seconds, hurry=orders[HURRY].is_set)
 
 
 class _Orders(dict[str, threading.Event]):

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from multiprocessing.connection import wait
 
 from kompakt_service.group_metrics import GroupMetrics
-from kompakt_service.orders import DRAIN, FAILED, HURRY, LOADED, SERVE, SERVING, STOP, Pipe
+from kompakt_service.orders import DRAIN, FAILED, HURRY, LOADED, SERVE, SERVING, STOP
 from kompakt_service.ports import StartError
+from kompakt_service.signals import Signals
 from kompakt_service.worker_process import WorkerProcess
 
 _LOGGER = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ class WorkerGroup:
         count: int,
         launch: Callable[[int], WorkerProcess],
         *,
-        signals: Pipe,
+        signals: Signals,
         metrics: GroupMetrics,
     ) -> None:
         self.models: list[str] = []
@@ -132,10 +133,9 @@ class WorkerGroup:
     def _step(self, seconds: float | None = None) -> int | None:
         """Wait so long for news and take them; returns the number of a signal if one came."""
         workers = list(self._workers.values())
-        ready = wait([self._signals, *(worker.pipe for worker in workers)], seconds)
-        if self._signals in ready:
-            caught: int = self._signals.recv()
-            return caught
+        ready = wait([self._signals.reader, *(worker.pipe for worker in workers)], seconds)
+        if self._signals.reader in ready:
+            return self._signals.take()
         for worker in workers:
             if worker.pipe in ready:
                 self._hear(worker)

@@ -48,8 +48,6 @@ def test_help_waits_for_no_pytorch():
     code = """
 import sys
 sys.modules["torch"] = None
-from kompakt_service import cli
-from kompakt_service import cli
 from kompakt_service.cli import main
 main(["--help"])
 """
@@ -106,13 +104,43 @@ def test_a_signal_while_models_load_ends_the_command(checkpoints):
 def test_a_signal_as_soon_as_it_serves_stops_the_server(number):
     server = Mock()
     server.start.side_effect = lambda: signal.raise_signal(number)
-    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        cli._serve(server, load_settings({}))
-    finally:
-        for n, handler in before.items():
-            signal.signal(n, handler)
+    cli._serve(server, load_settings({}))
     assert [call[0] for call in server.method_calls] == ["start", "drain", "stop"]
+
+
+ENDED_AT_ANY_STEP = """
+import itertools, os, signal, sys, threading
+from unittest.mock import Mock
+from kompakt_service import cli
+from kompakt_service.settings import load_settings
+
+def serve_until(step):
+    steps = itertools.count()
+
+    def trace(frame, event, _):
+        if event == "line" and next(steps) == step:
+            signal.raise_signal(signal.SIGTERM)
+        return trace
+
+    late = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM))
+    server = Mock()
+    server.start = lambda: (late.start(), sys.settrace(trace))
+    server.drain = lambda: sys.settrace(None)
+    cli._serve(server, settings)
+    late.cancel()
+    late.join()
+    return next(steps) > step
+
+settings = load_settings({})
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print(next(step for step in itertools.count() if not serve_until(step)))
+"""
+
+
+def test_a_signal_stops_the_server_whatever_it_is_about_to_do():
+    command = [sys.executable, "-c", ENDED_AT_ANY_STEP]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=60)
+    assert int(done.stdout) > 10  # steps of which each was interrupted
 
 
 def test_a_second_signal_cuts_the_waiting_short(checkpoints):

@@ -9,6 +9,7 @@ from kompakt_service import worker_group
 from kompakt_service.group_metrics import GroupMetrics
 from kompakt_service.orders import DRAIN, LOADED, SERVE, SERVING, STOP
 from kompakt_service.ports import StartError
+from kompakt_service.signals import caught_signals
 from kompakt_service.worker_group import WorkerGroup
 
 
@@ -49,9 +50,8 @@ class StandIn:
 
 @pytest.fixture
 def signals():
-    reader, writer = multiprocessing.Pipe(duplex=False)
-    with reader, writer:
-        yield reader, writer
+    with caught_signals() as signals:
+        yield signals
 
 
 @pytest.fixture
@@ -69,21 +69,19 @@ def group(signals, launched, tmp_path):
         launched[-1].theirs.send((LOADED, ["m"]))
         return launched[-1]
 
-    group = WorkerGroup(2, launch, signals=signals[0], metrics=GroupMetrics(tmp_path))
+    group = WorkerGroup(2, launch, signals=signals, metrics=GroupMetrics(tmp_path))
     assert group.start() is None
     yield group
     group.kill()
 
 
-def test_a_worker_that_dies_for_hours_costs_the_others_nothing(
-    group, launched, signals, monkeypatch
-):
+def test_a_worker_that_dies_for_hours_costs_the_others_nothing(group, launched, monkeypatch):
     monkeypatch.setattr(worker_group, "_MAX_PAUSE_SECONDS", 0.0)
     launch = group._launch
 
     def launch_dying(number):
         if len(launched) == 1200:
-            signals[1].send(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
         worker = launch(number)
         worker.theirs.close()
         return worker
@@ -96,16 +94,14 @@ def test_a_worker_that_dies_for_hours_costs_the_others_nothing(
     assert not launched[0].killed
 
 
-def test_a_process_that_cannot_be_started_is_tried_again(
-    group, launched, signals, monkeypatch, caplog
-):
+def test_a_process_that_cannot_be_started_is_tried_again(group, launched, monkeypatch, caplog):
     monkeypatch.setattr(worker_group, "_MAX_PAUSE_SECONDS", 0.01)
     launch, failures = group._launch, [OSError(12, "no memory"), OSError(11, "no process")]
 
     def launch_later(number):
         if failures:
             raise failures.pop(0)
-        signals[1].send(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         return launch(number)
 
     monkeypatch.setattr(group, "_launch", launch_later)
@@ -121,7 +117,7 @@ def test_a_process_that_cannot_be_started_at_first_ends_the_start(signals, tmp_p
     def launch(_):
         raise OSError(12, "no memory")
 
-    group = WorkerGroup(2, launch, signals=signals[0], metrics=GroupMetrics(tmp_path))
+    group = WorkerGroup(2, launch, signals=signals, metrics=GroupMetrics(tmp_path))
     with pytest.raises(StartError, match=r"worker 0 cannot start: \[Errno 12\] no memory"):
         group.start()
 
@@ -133,14 +129,14 @@ def test_workers_that_have_just_begun_to_serve_are_not_killed(signals, tmp_path)
         def send(self, order):
             super().send(order)
             if order == SERVE and self.number == 1:
-                signals[1].send(signal.SIGTERM)
+                signal.raise_signal(signal.SIGTERM)
 
     def launch(number):
         workers.append(Interrupted(number))
         workers[-1].theirs.send((LOADED, ["m"]))
         return workers[-1]
 
-    group = WorkerGroup(2, launch, signals=signals[0], metrics=GroupMetrics(tmp_path))
+    group = WorkerGroup(2, launch, signals=signals, metrics=GroupMetrics(tmp_path))
     assert group.start() == signal.SIGTERM
     assert group.stop(signal.SIGTERM, drain_seconds=5, grace_seconds=5) == 0
 
