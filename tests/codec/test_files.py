@@ -1,8 +1,10 @@
 import os
 import threading
+from pathlib import Path
 
 import pytest
 
+from kompakt_codec import files
 from kompakt_codec.files import write_whole
 
 
@@ -48,8 +50,24 @@ def test_a_failed_write_leaves_nothing_beside_what_was_there(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["table"]
 
 
-def test_a_write_that_fails_anyhow_tells_its_own_error(tmp_path):
-    (tmp_path / "table.partial/old").mkdir(parents=True)
+def test_a_write_that_fails_anyhow_tells_its_own_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "token_hex", lambda _: "0")
+    (tmp_path / "table.0.partial/old").mkdir(parents=True)
 
-    with pytest.raises(IsADirectoryError, match=r"table\.partial"):
+    with pytest.raises(IsADirectoryError, match=r"table\.0\.partial"):
         write_whole(tmp_path / "table", b"new")
+
+
+def test_of_two_writers_at_once_neither_disturbs_the_other(tmp_path, monkeypatch):
+    path, replace = tmp_path / "table", Path.replace
+
+    def another_comes_first(partial, target):
+        monkeypatch.setattr(Path, "replace", replace)
+        write_whole(path, b"other")
+        assert path.read_bytes() == b"other"
+        return partial.replace(target)
+
+    monkeypatch.setattr(Path, "replace", another_comes_first)
+    write_whole(path, b"mine")
+
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"table": b"mine"}
