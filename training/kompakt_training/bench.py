@@ -6,7 +6,6 @@ Every figure is of real streams, one for each image, all decoded again (docs/ben
 import argparse
 import contextlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -20,12 +19,20 @@ from kompakt_training.bench_data import BenchImages, load_bench_images
 from kompakt_training.bench_measure import BenchPoint, baseline_coders, measure, model_coders
 from kompakt_training.bench_memory import peak_memory_mib
 from kompakt_training.bench_models import BenchModel, load_models
-from kompakt_training.bench_output import Bench, to_summary_table, to_table, write_bench
-from kompakt_training.bench_pictures import RIVALS, write_pictures
+from kompakt_training.bench_output import (
+    Bench,
+    output_paths,
+    require_writable,
+    to_summary_table,
+    to_table,
+    write_bench,
+)
+from kompakt_training.bench_pictures import RIVALS, pictures_page
 from kompakt_training.bench_published import published_points
 from kompakt_training.bench_summary import summaries
-from kompakt_training.catalogue import PUBLISHED
+from kompakt_training.catalogue import PUBLISHED, folder_path
 from kompakt_training.progress import say, stdout_console
+from kompakt_training.run_files import would_count
 from kompakt_training.terminal import Parser
 
 
@@ -37,17 +44,20 @@ def bench(parser: Parser, args: argparse.Namespace) -> None:
         parser.error("--crop is for folders, the published sets' images stay whole")
     if args.data_dir and not is_published:
         parser.error("--data-dir is for the published sets: a folder's path stands in --data")
+    plot = output_paths(args.json)[2]
+    if not is_published and would_count(plot, folder_path(args.data)):
+        parser.error(f"--json: {plot} would lie among the images: write elsewhere")
     console = stdout_console()
     loaded = load_bench_images(args.data, args.data_dir, crop=args.crop, max_images=args.images)
     models, reasons = load_models(args.models, loaded)
     for note in [*loaded.notes, *(f"left out: {reason}" for reason in reasons)]:
         say(console, note)
-    args.json.parent.mkdir(parents=True, exist_ok=True)
+    require_writable(args.json)
     say(console, f"measuring on {len(loaded.images)} images of {loaded.name}, {loaded.size} …")
     with _one_thread():
         made = _measure(args, loaded, models, console)
-        written = write_bench(args.json, made)
-        written.append(_write_pictures(args, models, loaded, made))
+        page = _pictures(args, models, loaded, made)
+        written = write_bench(args.json, made, page)
     console.print(to_table(made))
     console.print(to_summary_table(made))
     say(console, f"wrote {', '.join(map(str, written))}")
@@ -72,20 +82,17 @@ def _measure(
     )
 
 
-def _write_pictures(
+def _pictures(
     args: argparse.Namespace, models: Sequence[BenchModel], data: BenchImages, made: Bench
-) -> Path:
-    path: Path = args.json.with_suffix(".html")
+) -> bytes:
     measured = {point.codec for point in made.points}
-    write_pictures(
-        path,
+    return pictures_page(
         models,
         data.images,
         title=made.subject,
         profile=Profile(args.profile),
         rivals=[name for name in RIVALS if name in measured],
     )
-    return path
 
 
 @contextlib.contextmanager

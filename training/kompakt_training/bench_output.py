@@ -1,7 +1,8 @@
-"""A benchmark's points written out: JSON, CSV, a plot, and tables for the terminal."""
+"""A benchmark written out: JSON, CSV, a plot, a page, and tables for the terminal."""
 
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from kompakt_training.bench_measure import BenchPoint
 from kompakt_training.bench_plot import plot_rate_distortion
 from kompakt_training.bench_published import PublishedPoint
 from kompakt_training.bench_summary import BITS_PER_PIXEL, CodecSummary
+from kompakt_training.errors import TrainingError
 from kompakt_training.tables import write_csv
 
 Row = dict[str, str | float | None]
@@ -90,9 +92,24 @@ class Bench:
         return value if self.has_timings else None
 
 
-def write_bench(path: Path, bench: Bench) -> list[Path]:
-    """Write ``path``, and beside it the points as .csv and a plot as .png; all paths written."""
-    written = [path, path.with_suffix(".csv"), path.with_suffix(".png")]
+def output_paths(path: Path) -> list[Path]:
+    """``path``, and what is written beside it: .csv, .png, .html."""
+    return [path, *(path.with_suffix(suffix) for suffix in (".csv", ".png", ".html"))]
+
+
+def require_writable(path: Path) -> None:
+    """Make the folder of ``path``. Raises TrainingError unless all files can be written there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for one in output_paths(path):
+        if one.is_dir():
+            raise TrainingError(f"{one} is a directory")
+    if not os.access(path.parent, os.W_OK):
+        raise TrainingError(f"{path.parent} cannot be written to")
+
+
+def write_bench(path: Path, bench: Bench, page: bytes) -> list[Path]:
+    """Write ``path``, beside it the points as .csv, a plot as .png, ``page``; all paths written."""
+    written = output_paths(path)
     content = {
         "data": bench.data,
         "num_images": bench.num_images,
@@ -106,6 +123,7 @@ def write_bench(path: Path, bench: Bench) -> list[Path]:
     write_csv(written[1], bench.rows())
     title = f"{bench.subject}, models as {bench.profile.value} frames"
     write_whole(written[2], plot_rate_distortion(bench.points, bench.published, title=title))
+    write_whole(written[3], page)
     return written
 
 

@@ -4,13 +4,11 @@ import bisect
 from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.resources import files
-from pathlib import Path
 from string import Template
 
 import numpy as np
 
 from kompakt_codec.baselines import BASELINES, LossyBaseline
-from kompakt_codec.files import write_whole
 from kompakt_codec.frame import Profile
 from kompakt_codec.images import Pixels
 from kompakt_codec.metrics import mse, psnr_db
@@ -27,16 +25,15 @@ _SIDE = 384
 """Of the middle part that is shown of a larger image, at its own resolution."""
 
 
-def write_pictures(
-    path: Path,
+def pictures_page(
     models: Sequence[BenchModel],
     images: Sequence[Pixels],
     *,
     title: str,
     profile: Profile,
     rivals: Sequence[str],
-) -> None:
-    """Write a page that stands alone, of a few images spread over all (height, width, channels).
+) -> bytes:
+    """A page that stands alone, of a few images spread over all (height, width, channels).
 
     A row has an original, a model's at its default level, and of each rival a file of no fewer
     bytes, as ``nearest_not_below`` chooses it: ``rivals`` are lossy baselines by name.
@@ -45,7 +42,7 @@ def write_pictures(
     chosen = [images[i] for i in np.linspace(0, len(images) - 1, count).astype(int)]
     template = Template(files("kompakt_training").joinpath(_TEMPLATE).read_text("utf-8"))
     tables = "".join(_table(model, chosen, profile, rivals) for model in models)
-    write_whole(path, template.substitute(title=escape(title), tables=tables).encode())
+    return template.substitute(title=escape(title), tables=tables).encode()
 
 
 def nearest_not_below(name: str, image: Pixels, num_bytes: int) -> SmallFile:

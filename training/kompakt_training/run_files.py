@@ -42,6 +42,14 @@ def files_below(folder: Path, *, own: Sequence[Path] = ()) -> Files:
     return Files(paths=paths, num_runs=len(runs))
 
 
+def would_count(file: Path, folder: Path) -> bool:
+    """Whether a file, if it were there, would be of those in and below ``folder``."""
+    root, parent = folder.resolve(), file.parent.resolve()
+    between = [path for path in (parent, *parent.parents) if root in path.parents]
+    in_run = any((path / STATE_FILE).is_file() for path in between)
+    return not in_run and parent.is_relative_to(root)
+
+
 def runs_note(num_runs: int) -> str:
     """That so many folders of runs were left out; empty for none."""
     folders = "folder of a run" if num_runs == 1 else "folders of runs"
