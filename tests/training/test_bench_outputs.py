@@ -3,6 +3,7 @@
 import pytest
 
 from kompakt_training import bench, bench_measure, bench_pictures
+from kompakt_training.bench_memory import peak_memory_mib
 from kompakt_training.commands.bench import main
 from tests.support import make_level_checkpoint, real_digits
 from tests.training.helpers import write_pngs
@@ -87,3 +88,9 @@ def test_an_interrupted_benchmark_writes_nothing(tmp_path, capsys, monkeypatch):
 
     assert "interrupted: nothing was written" in capsys.readouterr().err
     assert not [path for suffix in SUFFIXES for path in tmp_path.glob(f"*{suffix}")]
+
+
+def test_no_module_in_the_working_directory_stands_in_for_pythons(tmp_path):
+    (tmp_path / "zipfile.py").write_text("raise SystemExit(1)")
+
+    assert peak_memory_mib(real_digits(1), codec="zip")

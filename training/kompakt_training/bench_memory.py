@@ -31,7 +31,7 @@ def peak_memory_mib(images: Sequence[Pixels], *, codec: str | Path) -> float | N
     buffer = io.BytesIO()
     np.save(buffer, largest)
     option = "--model" if isinstance(codec, Path) else "--baseline"
-    command = [sys.executable, "-m", __name__, option, str(codec)]
+    command = [sys.executable, "-P", "-m", __name__, option, str(codec)]
     done = subprocess.run(command, input=buffer.getvalue(), stdout=subprocess.PIPE, check=False)
     return None if done.returncode else int(done.stdout) / 1024
 
