@@ -1,5 +1,8 @@
 """Where ``kompakt bench rd`` may write, and when."""
 
+import os
+import sys
+
 import pytest
 
 from kompakt_training import bench, bench_measure, bench_pictures
@@ -94,3 +97,12 @@ def test_no_module_in_the_working_directory_stands_in_for_pythons(tmp_path):
     (tmp_path / "zipfile.py").write_text("raise SystemExit(1)")
 
     assert peak_memory_mib(real_digits(1), codec="zip")
+
+
+def test_an_interrupt_of_the_terminal_is_for_the_benchmark_alone(tmp_path, monkeypatch):
+    own_group = tmp_path / "own-group"
+    own_group.write_text(f"#!{sys.executable}\nimport os\nprint(1024 * os.getpgrp())\n")
+    own_group.chmod(0o755)
+    monkeypatch.setattr("kompakt_training.bench_memory.sys.executable", str(own_group))
+
+    assert peak_memory_mib(real_digits(1), codec="zip") != os.getpgrp()

@@ -32,7 +32,13 @@ def peak_memory_mib(images: Sequence[Pixels], *, codec: str | Path) -> float | N
     np.save(buffer, largest)
     option = "--model" if isinstance(codec, Path) else "--baseline"
     command = [sys.executable, "-P", "-m", __name__, option, str(codec)]
-    done = subprocess.run(command, input=buffer.getvalue(), stdout=subprocess.PIPE, check=False)
+    done = subprocess.run(
+        command,
+        input=buffer.getvalue(),
+        stdout=subprocess.PIPE,
+        check=False,
+        process_group=0,  # Ctrl-C is for this process, which ends that one
+    )
     return None if done.returncode else int(done.stdout) / 1024
 
 
