@@ -245,6 +245,14 @@ def test_of_a_directory_all_images_are_taken_or_a_fixed_sample(tmp_path):
     np.testing.assert_array_equal(sample, again)
 
 
+def test_images_that_are_too_many_are_told_that_no_flag_helps(tmp_path, monkeypatch):
+    monkeypatch.setattr("kompakt_training.bench_data.MAX_FOLDER_BYTES", 7 * 64)
+    write_pngs(tmp_path / "mine", digits(8))
+
+    with pytest.raises(TrainingError, match="mine take over 448 bytes: take a folder of fewer"):
+        load_bench_images("mine", max_images=2)
+
+
 def test_images_of_several_sizes_are_cut_only_when_asked(tmp_path):
     write_pngs(tmp_path / "mine/a", np.zeros((2, 40, 50, 1), np.uint8))
     write_pngs(tmp_path / "mine/b", np.full((1, 16, 16, 3), 9, np.uint8))

@@ -100,7 +100,10 @@ def _read_all(directory: Path) -> tuple[list[Pixels], list[str]]:
             continue
         num_bytes += images[-1].nbytes
         if num_bytes > MAX_FOLDER_BYTES:
-            raise TrainingError(f"the images in {directory} take over {MAX_FOLDER_BYTES} bytes")
+            raise TrainingError(
+                f"the pixels of the images in {directory} take over {MAX_FOLDER_BYTES} bytes: "
+                "take a folder of fewer (--images and --crop choose after all are read)"
+            )
     notes = [f"{len(skipped)} files skipped, the first: {skipped[0]}"] if skipped else []
     notes += [runs_note(files.num_runs)] if files.num_runs else []
     if not images:
