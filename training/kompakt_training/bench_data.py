@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from kompakt_codec.errors import CodecError
-from kompakt_codec.images import DEFAULT_LIMITS, Pixels, decode_image
+from kompakt_codec.images import Pixels
 from kompakt_training.catalogue import DATASETS, as_text, dataset_name, is_dataset
 from kompakt_training.data import load_dataset
 from kompakt_training.errors import TrainingError
 from kompakt_training.folder import MAX_FOLDER_BYTES
+from kompakt_training.image_files import read_image, skipped_note
 from kompakt_training.run_files import files_below, runs_note
 from kompakt_training.tiles import cut, share
 
@@ -89,14 +90,13 @@ def _read_all(directory: Path) -> tuple[list[Pixels], list[str]]:
     """All images in the order of their names, and notes on what lies beside them."""
     files = files_below(directory)
     images: list[Pixels] = []
-    skipped: list[str] = []
+    skipped = list(files.skipped)
     num_bytes = 0
     for file in files.paths:
         try:
-            with file.open("rb") as stream:
-                images.append(decode_image(stream.read(DEFAULT_LIMITS.max_bytes + 1)))
+            images.append(read_image(file))
         except CodecError as exc:
-            skipped.append(f"{file.name}: {exc}")
+            skipped.append(skipped_note(file, exc))
             continue
         num_bytes += images[-1].nbytes
         if num_bytes > MAX_FOLDER_BYTES:

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kompakt_codec.errors import CodecError
-from kompakt_codec.images import DEFAULT_LIMITS, decode_image
 from kompakt_training.errors import TrainingError
+from kompakt_training.image_files import read_image, skipped_note
 from kompakt_training.imageset import Images, ImageSet, Labels
 from kompakt_training.run_files import files_below, runs_note
 from kompakt_training.tiles import MAX_SIDE, Size, cut, default_side, num_held, share
@@ -51,7 +51,7 @@ class _Survey:
     sources: Sequence[_Source]
     num_skipped: int
     reason: str
-    """Why the first of the other files is not an image."""
+    """The first of the others, and why it was skipped."""
     num_runs: int
     """Folders of runs that were left out."""
 
@@ -112,6 +112,7 @@ def load_folder(
         test=test,
         labels=_labels(sources, plan),
         num_skipped=survey.num_skipped,
+        skip_reason=survey.reason,
         crop=side,
         num_sources=len(sources),
         num_small=num_small,
@@ -124,13 +125,12 @@ def load_folder(
 def _survey(path: Path, own: Sequence[Path]) -> _Survey:
     files = files_below(path, own=own)
     sources: list[_Source] = []
-    num_skipped, reason = 0, ""
+    skipped = list(files.skipped)
     for file in files.paths:
         try:
-            pixels = _read(file)
+            pixels = read_image(file)
         except CodecError as exc:
-            num_skipped += 1
-            reason = reason or f"{file.name}: {exc}"
+            skipped.append(skipped_note(file, exc))
             continue
         parts = file.relative_to(path).parts
         height, width, channels = pixels.shape
@@ -143,12 +143,12 @@ def _survey(path: Path, own: Sequence[Path]) -> _Survey:
                 digest=hashlib.sha256(np.ascontiguousarray(pixels).data).digest(),
             )
         )
-    return _Survey(sources=sources, num_skipped=num_skipped, reason=reason, num_runs=files.num_runs)
-
-
-def _read(file: Path) -> Images:
-    with file.open("rb") as stream:
-        return decode_image(stream.read(DEFAULT_LIMITS.max_bytes + 1))
+    return _Survey(
+        sources=sources,
+        num_skipped=len(skipped),
+        reason=skipped[0] if skipped else "",
+        num_runs=files.num_runs,
+    )
 
 
 def _side_needed(sources: Sequence[_Source]) -> int | None:
@@ -248,12 +248,22 @@ def _load(sources: Sequence[_Source], part: _Part) -> Images:
     end = 0
     for index, count in zip(part.indices.tolist(), part.counts, strict=True):
         if count:
-            image = _read(sources[index].file)
             # Grey is broadcast over the three channels where the set is RGB.
+            image = _read_again(sources[index])
             chosen = cut(image, part.tile, count=count, seed=[_SPLIT_SEED, index])
             tiles[end : end + count] = chosen
             end += count
     return tiles
+
+
+def _read_again(source: _Source) -> Images:
+    try:
+        image = read_image(source.file)
+    except CodecError as exc:
+        raise TrainingError(f"{source.file} has changed since it was first read: {exc}") from exc
+    if image.shape != (*source.size, source.channels):
+        raise TrainingError(f"{source.file} has changed since it was first read")
+    return image
 
 
 def _split(is_kept: npt.NDArray[np.bool_]) -> tuple[Indices, Indices, Indices]:

@@ -48,7 +48,9 @@ class ImageSet:
     test: Images
     labels: Labels = field(default_factory=Labels)
     num_skipped: int = 0
-    """Files of a folder that are not images."""
+    """What lies in a folder and is no image that can be read."""
+    skip_reason: str = ""
+    """The first of those, and why it was skipped."""
     crop: int | None = None
     """Side of the tiles that a folder's images were cut into, in pixels; None: they are whole."""
     num_sources: int = 0

@@ -14,11 +14,12 @@ from kompakt_codec.checkpoint import SUFFIX
 from kompakt_codec.codec import Codec
 from kompakt_codec.errors import CodecError
 from kompakt_codec.header import Training
-from kompakt_codec.images import DEFAULT_LIMITS, Pixels, decode_image
+from kompakt_codec.images import Pixels
 from kompakt_training.catalogue import as_text
 from kompakt_training.compressai_import import Imported, RateLoss, import_state, measure
 from kompakt_training.compressai_state import read_state
 from kompakt_training.errors import TrainingError
+from kompakt_training.image_files import read_image
 from kompakt_training.progress import say
 from kompakt_training.terminal import Parser
 
@@ -82,8 +83,7 @@ def _images(folder: Path) -> Iterator[Pixels]:
     found = False
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         try:
-            with file.open("rb") as stream:
-                image = decode_image(stream.read(DEFAULT_LIMITS.max_bytes + 1))
+            image = read_image(file)
         except CodecError:
             continue
         found = True

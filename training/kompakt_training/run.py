@@ -149,12 +149,14 @@ def _introduce(run: Run, trainer: Trainer, console: Console) -> None:
     small = f", {images.num_small} smaller images skipped" if images.num_small else ""
     runs = f", {runs_note(images.num_runs)}" if images.num_runs else ""
     seen = f", {images.num_seen} of them the same as ones to train on" if images.num_seen else ""
-    skipped = f", {images.num_skipped} other files skipped" if images.num_skipped else ""
+    skipped = ""
+    if images.num_skipped:
+        skipped = f", {images.num_skipped} other files skipped, the first: {images.skip_reason}"
     say(
         console,
         f"{images.name}: {cut}{images.num_train_tiles} {'' if cut else 'images '}to train on{left}"
         f", {len(images.val)} to validate, {len(images.test)} to test{seen}, {images.spec}"
-        f"{small}{skipped}{runs}",
+        f"{small}{runs}{skipped}",
     )
     num_parameters = sum(p.numel() for p in trainer.model.parameters())
     count = trainer.processes.count

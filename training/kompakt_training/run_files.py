@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kompakt_training.errors import TrainingError
+from kompakt_training.image_files import unreadable
 from kompakt_training.state import STATE_FILE
 
 LOSSES_FILE = "loss_curves.png"
@@ -21,6 +22,8 @@ class Files:
     paths: Sequence[Path]
     num_runs: int
     """Folders of runs that were left out."""
+    skipped: Sequence[str]
+    """What could not be looked into, and links to folders, which are not followed: name and why."""
 
 
 def files_below(folder: Path, *, own: Sequence[Path] = ()) -> Files:
@@ -30,16 +33,38 @@ def files_below(folder: Path, *, own: Sequence[Path] = ()) -> Files:
     it finds the same images when it goes on. Of ``folder`` itself, if it is one, only a run's
     pictures are left out.
     """
-    found = sorted(path for path in folder.rglob("*") if path.is_file())
-    runs = {path.parent for path in found if path.name == STATE_FILE}
     root = folder.resolve()
-    for out in (path.resolve() for path in own):
-        if out.is_relative_to(root) and out.is_dir():
-            runs.add(folder / out.relative_to(root))
-    pictures = {folder / LOSSES_FILE, folder / PICTURES_FILE} if folder in runs else set()
-    runs.discard(folder)
-    paths = [p for p in found if p not in pictures and runs.isdisjoint(p.parents)]
-    return Files(paths=paths, num_runs=len(runs))
+    known = {
+        folder / out.relative_to(root)
+        for out in (path.resolve() for path in own)
+        if out.is_relative_to(root)
+    }
+    found: list[Path] = []
+    skipped: list[str] = []
+    num_runs = 0
+
+    def skip(error: OSError) -> None:
+        skipped.append(f"{Path(os.fsdecode(error.filename)).name}: {unreadable(error)}")
+
+    for top, names, file_names in os.walk(folder, onerror=skip):
+        here = Path(top)
+        if here in known or STATE_FILE in file_names:
+            if here == folder:
+                file_names = [n for n in file_names if n not in (LOSSES_FILE, PICTURES_FILE)]
+            else:
+                num_runs += 1
+                names.clear()
+                continue
+        names.sort()
+        links = [name for name in names if (here / name).is_symlink()]
+        skipped += [f"{name}: a link to a folder, which is not followed" for name in links]
+        for path in map(here.joinpath, file_names):
+            try:
+                if path.is_file():
+                    found.append(path)
+            except OSError as exc:
+                skip(exc)
+    return Files(paths=sorted(found), num_runs=num_runs, skipped=skipped)
 
 
 def would_count(file: Path, folder: Path) -> bool:

@@ -9,18 +9,18 @@ import torch
 from rich.console import Console
 
 from kompakt_codec.checkpoint import Checkpoint
+from kompakt_codec.errors import CodecError
 from kompakt_codec.files import write_whole
 from kompakt_codec.images import (
-    DEFAULT_LIMITS,
     FileFormat,
     Fit,
     Pixels,
-    decode_image,
     encode_image,
     fit_image,
 )
 from kompakt_codec.models import VariationalAutoencoder
 from kompakt_training.errors import TrainingError
+from kompakt_training.image_files import read_image
 from kompakt_training.progress import say
 from kompakt_training.terminal import Parser
 
@@ -105,8 +105,10 @@ def _level(parser: Parser, checkpoint: Checkpoint, label: str | None) -> int:
 
 
 def _read(path: Path, checkpoint: Checkpoint) -> Pixels:
-    with path.open("rb") as file:
-        pixels = decode_image(file.read(DEFAULT_LIMITS.max_bytes + 1))
+    try:
+        pixels = read_image(path)
+    except CodecError as exc:
+        raise TrainingError(f"{path}: {exc}") from exc
     spec = checkpoint.header.spec
     return fit_image(pixels, spec.height, spec.width, spec.channels, Fit.CONTAIN)[0]
 
