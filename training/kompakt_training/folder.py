@@ -207,7 +207,8 @@ def _labels(sources: Sequence[_Source], plan: Sequence[_Part]) -> Labels:
     names = sorted({source.label for source in sources})
     if len(names) < 2 or not names[0]:
         return Labels()
-    classes = np.array([names.index(source.label) for source in sources], np.int64)
+    numbers = {name: number for number, name in enumerate(names)}
+    classes = np.array([numbers[source.label] for source in sources], np.int64)
     train, val, test = (classes[np.repeat(part.indices, part.counts)] for part in plan)
     return Labels(names=tuple(names), train=train, val=val, test=test)
 
