@@ -9,6 +9,7 @@ import pytest
 from torchvision import datasets
 
 from kompakt_training import published
+from kompakt_training.bench_data import load_bench_images
 from kompakt_training.data import load_dataset
 from kompakt_training.errors import TrainingError
 from tests.training.helpers import digits, write_labels, write_published
@@ -83,6 +84,22 @@ def test_without_network_the_error_names_places_and_ways_out(tmp_path, monkeypat
     assert "\n" not in message
     assert list((tmp_path / "cache" / "kompakt" / "data").iterdir()) == []
     assert socket.getdefaulttimeout() is None
+
+
+def test_without_a_home_a_set_is_found_where_it_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "~")  # what stands for the home of a user without one
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    write_published(tmp_path / "named")
+    monkeypatch.setenv("KOMPAKT_DATA_DIR", str(tmp_path / "named"))
+
+    assert len(load_dataset("mnist").train) == 100
+    monkeypatch.setenv("KOMPAKT_DATA_DIR", str(tmp_path / "empty"))
+    with pytest.raises(TrainingError, match="no home folder to keep it in: set XDG_CACHE_HOME"):
+        load_dataset("mnist")
+    with pytest.raises(TrainingError, match="~/tiles is not a folder"):
+        load_dataset("folder:~/tiles")
+    with pytest.raises(TrainingError, match="'~/tiles' is neither a directory"):
+        load_bench_images("~/tiles")
 
 
 def test_a_download_is_kept_in_the_cache(tmp_path, monkeypatch):

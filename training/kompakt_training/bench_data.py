@@ -8,7 +8,7 @@ import numpy as np
 
 from kompakt_codec.errors import CodecError
 from kompakt_codec.images import Pixels
-from kompakt_training.catalogue import DATASETS, as_text, dataset_name, is_dataset
+from kompakt_training.catalogue import DATASETS, as_text, dataset_name, expanded, is_dataset
 from kompakt_training.data import load_dataset
 from kompakt_training.errors import TrainingError
 from kompakt_training.folder import MAX_FOLDER_BYTES
@@ -70,7 +70,7 @@ def load_bench_images(
 
 
 def _load_directory(data: str, crop: int | None) -> BenchImages:
-    directory = Path(data).expanduser()
+    directory = expanded(data)
     if not directory.is_dir():
         raise TrainingError(
             f"{data!r} is neither a directory of images nor a dataset: {', '.join(DATASETS)}"

@@ -1,5 +1,6 @@
 """Datasets by their names on the command line."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,4 +57,9 @@ def as_text(name: str) -> str:
 
 def folder_path(spec: str) -> Path:
     """The path after ``folder:``."""
-    return Path(spec.removeprefix(FOLDER_PREFIX)).expanduser()
+    return expanded(spec.removeprefix(FOLDER_PREFIX))
+
+
+def expanded(path: str) -> Path:
+    """A path with the home that it begins with, if that is known."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  Path's own raises RuntimeError

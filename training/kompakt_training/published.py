@@ -62,9 +62,12 @@ def _labels(train_file: Path, test_file: Path, *, counts: tuple[int, int]) -> La
 
 
 def cache_dir() -> Path:
-    """Where downloads go: ``kompakt/data`` in the user's cache."""
+    """Where downloads go: ``kompakt/data`` in the user's cache. Raises RuntimeError without one."""
     root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "kompakt" / "data"
+    try:
+        return (Path(root) if root else Path.home() / ".cache") / "kompakt" / "data"
+    except RuntimeError as exc:
+        raise RuntimeError("no home folder to keep it in: set XDG_CACHE_HOME") from exc
 
 
 def _find_or_download(name: str, data_dir: Path | None) -> list[Path]:
@@ -78,14 +81,14 @@ def _find_or_download(name: str, data_dir: Path | None) -> list[Path]:
     try:
         _download(name)
     except (OSError, RuntimeError, HTTPException) as exc:
-        if found := _find(_layouts(name, cache_dir())):  # another process downloaded it meanwhile
+        if found := _find(_cached(name)):  # another process downloaded it meanwhile
             return found
         reason = next(iter(str(exc).splitlines()[::-1]), type(exc).__name__)
         raise TrainingError(
             f"{places}, and the download failed ({reason}); {ways}, "
             "or try again with access to the internet"
         ) from exc
-    return _find(_layouts(name, cache_dir()))
+    return _find(_cached(name))
 
 
 def _dirs_to_search(name: str, data_dir: Path | None) -> list[Path]:
@@ -94,9 +97,16 @@ def _dirs_to_search(name: str, data_dir: Path | None) -> list[Path]:
     named = os.environ.get(DATA_DIR_VARIABLE)
     return [
         *(_layouts(name, Path(named)) if named else []),
-        *_layouts(name, cache_dir()),
+        *_cached(name),
         *PUBLISHED[name].system_dirs,
     ]
+
+
+def _cached(name: str) -> list[Path]:
+    try:
+        return _layouts(name, cache_dir())
+    except RuntimeError:
+        return []
 
 
 def _layouts(name: str, root: Path) -> list[Path]:
