@@ -3,10 +3,13 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from kompakt_training.commands import bench, import_compressai, report, sample
+from kompakt_training.commands import train as train_command
 from kompakt_training.commands.train import main
 from tests.training.helpers import (
     digits,
@@ -65,6 +68,53 @@ def test_a_usage_error_is_one_line_and_status_2(capsys, flags, words):
     assert err.startswith("kompakt train: ")
     assert words in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "flags"),
+    [
+        (train_command, ["--dataset", "folder:x", "--out", ""]),
+        (train_command, ["--dataset", "folder:x", "--init", ""]),
+        (train_command, ["--dataset", "mnist", "--data-dir", ""]),
+        (bench, ["rd", "--data", "mnist", "--models", "", "--json", "x.json"]),
+        (report, ["--out", ""]),
+        (report, ["--out", "x", "--ae", ""]),
+        (sample, ["--model", "", "--out", "x.png"]),
+        (sample, ["--model", "x", "--out", "x.png", "--between", "a.png", ""]),
+        (import_compressai, ["", "--architecture", "mbt2018-mean", "--out", "x.safetensors"]),
+        (
+            import_compressai,
+            ["x", "--architecture", "mbt2018-mean", "--out", "x.safetensors", "--calibrate", ""],
+        ),
+    ],
+)
+def test_an_empty_path_is_not_the_folder_one_is_in(capsys, command, flags):
+    assert command.main(flags) == 2
+
+    assert "must be a path, not ''" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--out", "file"], "--out: file: file is not a folder"),
+        (["--out", "file/run"], "--out: file/run: file is not a folder"),
+        (["--out", "kept/run"], "--out: kept/run: no folder can be made in kept"),
+        (["--init", "missing"], "--init: missing: no such run or checkpoint"),
+    ],
+)
+def test_what_cannot_work_is_told_before_the_images_are_read(
+    tmp_path, monkeypatch, capsys, flags, words
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "kept").mkdir()
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda p, mode: Path(p).name != "kept" and access(p, mode))
+
+    assert train("folder:nowhere", *flags) == 1
+
+    assert capsys.readouterr().err == f"kompakt train: {words}\n"
 
 
 def test_failures_are_one_line_and_status_1(tmp_path, capsys, folder):

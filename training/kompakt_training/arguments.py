@@ -31,18 +31,25 @@ def tile_side(text: str) -> int:
     return value
 
 
+def given_path(text: str) -> Path:
+    """A path, which is not empty: that would stand for the directory one is in."""
+    if not text:
+        raise argparse.ArgumentTypeError("must be a path, not ''")
+    return Path(text)
+
+
 def run_folder(text: str) -> Path:
     """The folder of a run: what reads its state opens only names in UTF-8."""
     if as_text(text) != text:
         raise argparse.ArgumentTypeError(f"must be in UTF-8, not {as_text(text)!r}")
-    return Path(text)
+    return given_path(text)
 
 
 def add_data_dir(parser: argparse.ArgumentParser, what: str = "the published sets lie") -> None:
     """Add ``--data-dir``."""
     parser.add_argument(
         "--data-dir",
-        type=Path,
+        type=given_path,
         metavar="DIR",
         help=f"where {what} (default: {DATA_DIR_VARIABLE}, else downloaded)",
     )

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from kompakt_training.settings import (
     mirrored_by_default,
 )
 from kompakt_training.starting import load_start, recorded_name
-from kompakt_training.state import weights_hash
+from kompakt_training.state import TrainingState, weights_hash
 from kompakt_training.terminal import Parser
 from kompakt_training.tiles import MAX_SIDE
 
@@ -51,9 +52,13 @@ def default_model(spec: ImageSpec, *, is_cut: bool = False) -> str:
 def train(parser: Parser, args: argparse.Namespace) -> None:
     """Train as ``kompakt train``'s arguments say. Raises TrainingError."""
     _refuse_foreign_flags(parser, args)
-    if args.model:  # refuse before the images are read, which can take long
+    # Refuse before the images are read, which can take long.
+    if args.model:
         _settings(parser, args, args.model)
         _export_settings(parser, args, args.model)
+    if args.out:
+        _require_place(args.out)
+    init = None if args.init is None else load_start(args.init)
     device = pick_device(args.device)
     prepare_process()
     console = stdout_console(quiet=launched_rank() > 0)
@@ -67,7 +72,7 @@ def train(parser: Parser, args: argparse.Namespace) -> None:
     )
     if images.crop and args.crop is None:
         say(console, _cut_line(images.crop))
-    run = _run(parser, args, images)
+    run = _run(parser, args, images, init)
     if args.resume and run.is_finished():
         say(console, f"{run.checkpoint_path} is finished; start again with --no-resume")
         return
@@ -79,12 +84,13 @@ def train(parser: Parser, args: argparse.Namespace) -> None:
     say(console, f"serve it with: {shlex.join(['kompakt', 'serve', '--models', str(run.out)])}")
 
 
-def _run(parser: Parser, args: argparse.Namespace, images: ImageSet) -> Run:
+def _run(
+    parser: Parser, args: argparse.Namespace, images: ImageSet, init: TrainingState | None
+) -> Run:
     if args.model in CONDITIONAL and args.classes is None and images.labels.names:
         args.classes = _num_classes(images)
     if args.mirror is None:
         args.mirror = mirrored_by_default(images.crop)
-    init = None if args.init is None else load_start(args.init)
     settings = _settings(parser, args, args.model or _default_model(images))
     if init is not None:
         settings = replace(settings, init=weights_hash(init))
@@ -126,6 +132,15 @@ def _name(args: argparse.Namespace, model: str) -> str:
 def _folder(args: argparse.Namespace, model: str) -> Path:
     folder: Path = args.out or Path("runs") / _name(args, model)
     return folder
+
+
+def _require_place(out: Path) -> None:
+    """Raise TrainingError unless the folder is there or can be made."""
+    nearest = next(path for path in (out, *out.parents) if path.exists())
+    if not nearest.is_dir():
+        raise TrainingError(f"--out: {out}: {nearest} is not a folder")
+    if nearest != out and not os.access(nearest, os.W_OK | os.X_OK):
+        raise TrainingError(f"--out: {out}: no folder can be made in {nearest}")
 
 
 def _refuse_foreign_flags(parser: Parser, args: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kompakt_codec.baselines import BASELINES
-from kompakt_training.arguments import add_data_dir, positive, tile_side
+from kompakt_training.arguments import add_data_dir, given_path, positive, tile_side
 from kompakt_training.bench_published import PUBLISHED_TABLES
 from kompakt_training.catalogue import FOLDER_PREFIX, PUBLISHED
 from kompakt_training.terminal import Parser, run_command
@@ -45,7 +45,7 @@ def _add_arguments(parser: Parser) -> None:
         help=f"a set's test part ({FOLDER_PREFIX}PATH: that of a training on it), or all images "
         "of a directory, of any sizes",
     )
-    add("--models", type=Path, required=True, metavar="DIR", help="where the checkpoints lie")
+    add("--models", type=given_path, required=True, metavar="DIR", help="where the checkpoints lie")
     add(
         "--json",
         type=_json_path,

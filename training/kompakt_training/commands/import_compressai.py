@@ -2,8 +2,8 @@
 
 import argparse
 import sys
-from pathlib import Path
 
+from kompakt_training.arguments import given_path
 from kompakt_training.compressai_names import ARCHITECTURES
 from kompakt_training.terminal import Parser, run_command
 
@@ -29,11 +29,11 @@ def _import(parser: Parser, args: argparse.Namespace) -> None:
 def _parser() -> Parser:
     parser = Parser(prog="kompakt import-compressai", description=_DESCRIPTION)
     add = parser.add_argument
-    add("file", type=Path, metavar="FILE", help="a state dict that torch.save wrote")
+    add("file", type=given_path, metavar="FILE", help="a state dict that torch.save wrote")
     add("--architecture", choices=ARCHITECTURES, required=True, help="CompressAI's name of it")
     add(
         "--out",
-        type=Path,
+        type=given_path,
         required=True,
         metavar="CHECKPOINT",
         help="the .safetensors to write",
@@ -41,7 +41,7 @@ def _parser() -> Parser:
     add("--name", help="what the model is called (default: the architecture's name)")
     add("--dataset", default=_NOT_STATED, metavar="TEXT", help="what it was trained on")
     add("--licence", default=_NOT_STATED, metavar="TEXT", help="of the data, for the record")
-    add("--calibrate", type=Path, metavar="DIR", help="images to measure on")
+    add("--calibrate", type=given_path, metavar="DIR", help="images to measure on")
     return parser
 
 

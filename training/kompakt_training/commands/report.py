@@ -2,9 +2,8 @@
 
 import argparse
 import sys
-from pathlib import Path
 
-from kompakt_training.arguments import DEVICES, add_data_dir, positive, run_folder
+from kompakt_training.arguments import DEVICES, add_data_dir, given_path, positive, run_folder
 from kompakt_training.recipes import PAPER_MODELS
 from kompakt_training.terminal import Parser, run_command
 
@@ -38,7 +37,7 @@ def _parser() -> Parser:
     for model in PAPER_MODELS:
         add(
             f"--{model}",
-            type=Path,
+            type=given_path,
             metavar="CHECKPOINT_OR_RUN",
             help=f"the {model.upper()} to report on (default: DIR/{model}, trained if need be)",
         )

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from kompakt_training.arguments import given_path
 from kompakt_training.recipes import DEFAULT_SEED
 from kompakt_training.terminal import Parser, run_command
 
@@ -33,11 +34,23 @@ def _sample(parser: Parser, args: argparse.Namespace) -> None:
 def _parser() -> Parser:
     parser = Parser(prog="kompakt sample", description=_DESCRIPTION)
     add = parser.add_argument
-    add("--model", type=Path, required=True, metavar="CHECKPOINT", help="a vae's or cvae's file")
+    add(
+        "--model",
+        type=given_path,
+        required=True,
+        metavar="CHECKPOINT",
+        help="a vae's or cvae's file",
+    )
     add("--out", type=_png_path, required=True, metavar="PNG", help="the sheet to write")
     add("--count", type=int, default=64, metavar="N", help="images (default: 64)")
     add("--columns", type=int, default=16, metavar="N", help="images in a row (default: 16)")
-    add("--between", type=Path, nargs=2, metavar="IMAGE", help="walk from one image to another")
+    add(
+        "--between",
+        type=given_path,
+        nargs=2,
+        metavar="IMAGE",
+        help="walk from one image to another",
+    )
     add("--label", metavar="NAME", help="what a cvae is to draw (default: nothing in particular)")
     add("--seed", type=int, default=DEFAULT_SEED, metavar="N")
     return parser

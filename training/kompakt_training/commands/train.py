@@ -2,9 +2,15 @@
 
 import argparse
 import sys
-from pathlib import Path
 
-from kompakt_training.arguments import DEVICES, add_data_dir, flag, run_folder, tile_side
+from kompakt_training.arguments import (
+    DEVICES,
+    add_data_dir,
+    flag,
+    given_path,
+    run_folder,
+    tile_side,
+)
 from kompakt_training.catalogue import DATASETS, as_text, is_dataset
 from kompakt_training.launch import launched_rank
 from kompakt_training.recipes import CONFIG_HELP, DEFAULT_SEED, DEFAULT_STEP_SCALE, RECIPES
@@ -67,7 +73,7 @@ def _parser() -> Parser:
     )
     add(
         "--init",
-        type=Path,
+        type=given_path,
         metavar="RUN_DIR|FILE",
         help="start from the best weights of another run, or from a checkpoint's, of the same "
         "architecture and sizes",
