@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import queue
 import threading
 from collections.abc import Callable
@@ -19,6 +20,9 @@ Outcome: TypeAlias = Message | KompaktError | None
 
 Event: TypeAlias = tuple["Link", Outcome]
 """What came of which stream."""
+
+_READ: set[Link] = set()
+"""The streams that a thread of this process reads."""
 
 
 class Link:
@@ -50,7 +54,8 @@ class Link:
             )
         except ValueError as error:
             raise error_of_channel(error) from error
-        threading.Thread(target=self._read, name="kompakt-stream", daemon=True).start()
+        self._reader = threading.Thread(target=self._read, name="kompakt-stream", daemon=True)
+        self._reader.start()
 
     def send(self, message: Message | None) -> None:
         """Have a message sent, without waiting for it; None says that there are no more."""
@@ -59,11 +64,13 @@ class Link:
     def close(self) -> None:
         """Give up the stream, and end the threads that send and read."""
         self._closed = True
-        self._call.cancel()
-        self._messages.put(None)
+        if self._reader.is_alive():  # as it is not in a child of the process that began it
+            self._call.cancel()
+            self._messages.put(None)
 
     def _read(self) -> None:
         outcome: Outcome
+        _READ.add(self)
         try:
             for outcome in self._call:
                 self._tell(outcome)
@@ -72,10 +79,22 @@ class Link:
             outcome = _error_of_stream(error, self._target)
         self._messages.put(None)
         self._tell(outcome)
+        _READ.discard(self)
 
     def _tell(self, outcome: Outcome) -> None:
         if not self._closed:
             self._report((self, outcome))
+
+
+@atexit.register
+def _close_all() -> None:
+    """Give up what is open as the interpreter ends.
+
+    Soon its threads are no more, perhaps with a lock of gRPC's that a later end waits for.
+    """
+    for link in list(_READ):
+        link.close()
+        link._reader.join()
 
 
 def _error_of_stream(error: grpc.RpcError, target: str) -> KompaktError:
