@@ -39,6 +39,18 @@ def test_evaluate_shows_each_image_if_asked_to(run, tmp_path):
     assert "Each image" in out
 
 
+def test_a_table_shows_names_as_they_are(run, tmp_path):
+    names = ["[bold]a.png", "a[", "a:smile:.png"]
+    write_png(tmp_path / names[0])
+    write_png(tmp_path / names[1] / "b].png")
+    write_png(tmp_path / names[2])
+
+    status, out, err = run("evaluate", *names, "--models", "fake-ae", "--per-image")
+
+    assert (status, err) == (0, [])
+    assert all(f"\n{name} " in out for name in ("[bold]a.png", "a[/b].png", "a:smile:.png"))
+
+
 def test_evaluate_prints_json(run, fake, tmp_path):
     names = [write_png(tmp_path / f"{seed}.png", seed) for seed in range(20)]
     (tmp_path / "bad.png").write_bytes(b"no image")
