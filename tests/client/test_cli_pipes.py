@@ -131,6 +131,28 @@ def test_a_file_that_standard_output_is_cannot_be_what_standard_input_is(running
     assert b"would be overwritten" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "printed",
+    [
+        ["compress", "-o", "out/", "--csv"],
+        ["compress", "-o", os.fsdecode(b"\xff.kpt")],
+        ["evaluate", "--per-image"],
+    ],
+)
+def test_names_that_are_no_text_are_printed_as_they_are(running, tmp_path, printed):
+    name = os.fsdecode(b"\xff.png")
+    write_png(tmp_path / name)
+    done = subprocess.run(
+        command(running, *printed, name),
+        capture_output=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},  # as of a terminal for people
+    )
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\xff." in done.stdout
+
+
 @pytest.mark.parametrize("is_unbuffered", ["", "1"])
 def test_standard_output_without_room_fails(running, tmp_path, is_unbuffered):
     write_png(tmp_path / "a.png", height=64, width=64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -27,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 is success, 1 a failure (in a run over many files, of any of them), 2 wrong
     usage, 130 an interrupt, 141 a reader that went away.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # which else fails at names that are not in UTF-8
+        sys.stdout.reconfigure(errors="surrogateescape")
     try:
         status = _run(list(sys.argv[1:] if argv is None else argv))
         if sys.stdout is not None:  # as it is where it was closed
