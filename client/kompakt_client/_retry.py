@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable
@@ -34,15 +35,15 @@ class RetryPolicy:
     """How much longer each wait may be than the one before."""
 
     def __post_init__(self) -> None:
-        if self.max_attempts < 1:
+        if not self.max_attempts >= 1:
             raise ValueError(f"max_attempts must be at least 1, not {self.max_attempts}")
         if not 0 <= self.initial_backoff <= self.max_backoff:
             raise ValueError(
                 "initial_backoff must lie between 0 and max_backoff, "
                 f"not {self.initial_backoff} with {self.max_backoff}"
             )
-        if self.multiplier < 1:
-            raise ValueError(f"multiplier must be at least 1, not {self.multiplier}")
+        if not 1 <= self.multiplier < math.inf:
+            raise ValueError(f"multiplier must be at least 1 and finite, not {self.multiplier}")
 
     def backoff(self, attempt: int) -> float:
         """Return the longest wait after the attempt of this number, from 1, in seconds."""

@@ -102,6 +102,9 @@ def test_a_deadline_in_a_further_attempt_tells_why_there_was_one():
         ({"initial_backoff": 2, "max_backoff": 1}, "initial_backoff must lie between"),
         ({"initial_backoff": -1}, "initial_backoff must lie between"),
         ({"multiplier": 0.5}, "multiplier must be at least 1"),
+        ({"max_attempts": float("nan")}, "max_attempts must be at least 1, not nan"),
+        ({"multiplier": float("nan")}, "multiplier must be at least 1 and finite, not nan"),
+        ({"multiplier": float("inf")}, "multiplier must be at least 1 and finite, not inf"),
     ],
 )
 def test_a_policy_checks_its_numbers(settings, message):
