@@ -24,6 +24,7 @@ from kompakt_client._config import (
     Settings,
     Token,
     arguments_from_env,
+    check_timeout,
 )
 from kompakt_client._errors import KompaktError
 from kompakt_client._link import Event, Link
@@ -68,7 +69,7 @@ class BaseClient:
             target=target,
             credentials=credentials,
             token=token,
-            timeout=timeout,
+            timeout=check_timeout(timeout),
             retry=retry,
             max_message_bytes=max_message_bytes,
             connections=connections,

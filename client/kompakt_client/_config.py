@@ -46,7 +46,6 @@ class Settings:
             raise ValueError(f"target must be HOST:PORT, not the URL {self.target!r}")
         if not (self.token is None or callable(self.token)):
             _check_token(self.token)
-        check_timeout(self.timeout)
         if self.max_message_bytes < 1:
             raise ValueError(f"max_message_bytes must be positive, not {self.max_message_bytes}")
         if self.max_message_bytes > MOST_MESSAGE_BYTES:
@@ -124,15 +123,16 @@ def arguments_from_env(
 
 
 def check_timeout(timeout: float) -> float:
-    """Return a timeout of more than 0 seconds and at most a year.
+    """Return a timeout of more than 0 seconds and at most a year, as a float.
 
-    Raises ValueError for any other, and TypeError for what is no number.
+    NumPy's numbers would make a deadline of their own precision. Raises ValueError for any
+    other timeout, and TypeError for what is no number.
     """
     if not isinstance(timeout, Real):
         raise TypeError(f"timeout must be a number of seconds, not {timeout!r}")
     if fault := fault_of_timeout(timeout):
         raise ValueError(f"a timeout {fault}, not {timeout}")
-    return timeout
+    return float(timeout)
 
 
 def _check_token(token: str, name: str = "a token") -> str:

@@ -1,5 +1,8 @@
 """How clients are configured and shown."""
 
+from fractions import Fraction
+
+import numpy as np
 import pytest
 
 from kompakt_client import AsyncClient, Client
@@ -82,6 +85,16 @@ def test_an_unreadable_certificate_names_its_variable(monkeypatch, tmp_path):
 def test_settings_are_checked_at_once(cls, settings, message):
     with pytest.raises(ValueError, match=message):
         cls(**settings)
+
+
+@BOTH
+@pytest.mark.parametrize("seconds", [np.float32(20), Fraction(20)])
+def test_a_timeout_may_be_any_number_and_is_kept_as_a_float(cls, seconds):
+    client = cls(timeout=seconds)
+
+    for timeout in (None, seconds):  # a float32 of the time of day is off by minutes
+        assert type(client._settings.patience(timeout).timeout) is float
+    assert repr(client) == f"{cls.__name__}('localhost:50051', timeout=20)"
 
 
 @BOTH
