@@ -42,6 +42,8 @@ class Settings:
     def __post_init__(self) -> None:
         if not isinstance(self.target, str):
             raise TypeError(f"target must be a string, not {self.target!r}")
+        if not self.target.strip():
+            raise ValueError(f"target must be HOST:PORT, not {self.target!r}")
         if self.target.lower().startswith(("http://", "https://")):
             raise ValueError(f"target must be HOST:PORT, not the URL {self.target!r}")
         if not (self.token is None or callable(self.token)):
@@ -114,8 +116,9 @@ def arguments_from_env(
 
     Raises ValueError if a variable cannot be used; the message names it.
     """
+    known = environ.get("KOMPAKT_TARGET") or DEFAULT_TARGET
     return {
-        "target": target or environ.get("KOMPAKT_TARGET") or DEFAULT_TARGET,
+        "target": known if target is None else target,
         "credentials": _credentials_from_env(environ),
         "token": _check_token(environ.get("KOMPAKT_TOKEN", ""), "KOMPAKT_TOKEN") or None,
         "timeout": _timeout_from_env(environ) if timeout is None else timeout,

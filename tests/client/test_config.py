@@ -77,6 +77,7 @@ def test_an_unreadable_certificate_names_its_variable(monkeypatch, tmp_path):
         ({"max_message_bytes": 0}, "max_message_bytes must be positive, not 0"),
         ({"max_message_bytes": 1 << 31}, "max_message_bytes must be at most 2147483647, not 2147"),
         ({"connections": 0}, "connections must be at least 1, not 0"),
+        ({"target": ""}, "target must be HOST:PORT, not ''"),
         ({"target": "http://here:1"}, "target must be HOST:PORT, not the URL 'http://here:1'"),
         ({"target": "HTTPS://here"}, "target must be HOST:PORT, not the URL 'HTTPS://here'"),
     ],
@@ -95,6 +96,13 @@ def test_a_timeout_may_be_any_number_and_is_kept_as_a_float(cls, seconds):
     for timeout in (None, seconds):  # a float32 of the time of day is off by minutes
         assert type(client._settings.patience(timeout).timeout) is float
     assert repr(client) == f"{cls.__name__}('localhost:50051', timeout=20)"
+
+
+def test_no_given_target_stands_for_another(monkeypatch):
+    monkeypatch.setenv("KOMPAKT_TARGET", "elsewhere:1")
+
+    with pytest.raises(ValueError, match="target must be HOST:PORT, not ''"):
+        Client.from_env(target="")
 
 
 @BOTH
