@@ -41,6 +41,29 @@ def test_a_target_without_a_port_is_told_as_such(run):
     ]
 
 
+@pytest.mark.parametrize("variable", ["grpc_proxy", "https_proxy", "http_proxy"])
+def test_a_proxy_that_is_not_there_is_told_as_such(run, running, monkeypatch, variable):
+    monkeypatch.setenv(variable, "http://127.0.0.1:1")
+    host = running.target.partition(":")[0]
+
+    status, out, err = run("models", "--timeout", "1")
+
+    assert (status, out) == (1, "")
+    assert err == [
+        f"kompakt: cannot reach {running.target}: the proxy that {variable} names refuses "
+        f"connections; no_proxy={host} goes past it"
+    ]
+    monkeypatch.setenv("no_proxy", host)
+    assert run("models")[0] == 0
+
+
+def test_a_port_that_grpc_takes_for_another_is_told(run):
+    status, out, err = run("models", "--target", "127.0.0.1:65537", "--timeout", "1")
+
+    assert (status, out) == (1, "")
+    assert "127.0.0.1:1: Failed to connect" in err[0]
+
+
 def test_why_something_that_is_there_cannot_be_reached_is_told(run, running, fake):
     fake.faults += [Fault(grpc.StatusCode.UNAVAILABLE)] * 9
 

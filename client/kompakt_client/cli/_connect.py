@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kompakt_client._client import Client
 from kompakt_client._errors import UnavailableError
 from kompakt_client.cli._errors import UsageError
+
+_PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
+"""The variables that gRPC looks for one in, in this order."""
 
 
 @contextmanager
@@ -34,8 +38,13 @@ def connect(args: argparse.Namespace) -> Iterator[Client]:
 
 def _hint(target: str, why: str) -> str | None:
     """Return what helps; None if there is something, such as a proxy, that says more itself."""
-    if ":" not in target:
+    host, colon, port = target.rpartition(":")
+    if not colon:
         return f"name its port too, as {target}:50051 (without one it is 443)"
-    if "Connection refused" in why:
+    if "Connection refused" not in why:
+        return None
+    if f":{port}: Failed to connect" in why:
         return "is the server running? start it with `kompakt serve`"
+    for variable in filter(os.environ.get, _PROXIES):
+        return f"the proxy that {variable} names refuses connections; no_proxy={host} goes past it"
     return None
