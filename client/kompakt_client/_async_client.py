@@ -6,7 +6,6 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
 from contextlib import aclosing
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar, Unpack
@@ -46,6 +45,9 @@ class AsyncClient(BaseClient):
     The methods, their arguments and their errors are those of `Client`; several
     inputs may come from an async iterable too. Files are read in threads.
     """
+
+    _loop: asyncio.AbstractEventLoop | None = None
+    """That of the first call, to which gRPC binds a channel."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -167,12 +169,20 @@ class AsyncClient(BaseClient):
 
     async def _run(self, plan: _plans.Plan[T]) -> T:
         inputs = _prepared(plan.inputs, plan.prepare)
-        session = AsyncSession(partial(self._connect, grpc.aio), self._settings, inputs)
+        session = AsyncSession(self._connect_in_loop, self._settings, inputs)
         command = step(plan.flow)
         with self._until_closed():
             while not isinstance(command, Return):
                 command = step(plan.flow, await session.perform(command))
         return command.value
+
+    def _connect_in_loop(self) -> dict[str, Any]:
+        """Return the methods on a channel of this event loop. Raises RuntimeError in any other."""
+        loop = asyncio.get_running_loop()
+        self._loop = self._loop or loop
+        if self._loop is not loop:
+            raise RuntimeError("the client belongs to another event loop: use one client in each")
+        return self._connect(grpc.aio)
 
     async def _iterate(self, many: _plans.Many[Any], *, ordered: bool) -> AsyncIterator[Any]:
         await self._run(many.preparation())

@@ -135,6 +135,14 @@ def test_a_cancellation_that_comes_with_an_input_is_not_lost(running, fake):
     asyncio.run(run())
 
 
+def test_an_asynchronous_client_says_that_it_is_of_another_event_loop(running):
+    client = AsyncClient(running.target)
+    asyncio.run(client.compress(pixels(0)))
+
+    with pytest.raises(RuntimeError, match="another event loop: use one client in each"):
+        asyncio.run(client.compress(pixels(0)))
+
+
 def test_a_word_of_the_server_is_heard_although_the_client_is_closed(running, fake, monkeypatch):
     fake.faults.append(Fault(grpc.StatusCode.NOT_FOUND, "UNKNOWN_MODEL"))
     client = Client(running.target)
