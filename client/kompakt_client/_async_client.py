@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
@@ -83,10 +83,11 @@ class AsyncClient(BaseClient):
 
     def compress_many(
         self, images: _Images, *, ordered: bool = True, **options: Unpack[CompressOptions]
-    ) -> AsyncIterator[Compressed | Failure]:
+    ) -> AsyncGenerator[Compressed | Failure, None]:
         """Compress any number of images; see `Client.compress_many`.
 
-        The images are read by a task of their own, up to 16 further ahead.
+        The images are read by a task of their own, up to 16 further ahead. Leave a run
+        early within `contextlib.aclosing`, so that it ends at once.
         """
         many = _plans.many(self._settings, _operations.compress, images, options)
         return self._iterate(many, ordered=ordered)
@@ -118,7 +119,7 @@ class AsyncClient(BaseClient):
 
     def decompress_many(
         self, streams: _Streams, *, ordered: bool = True, **options: Unpack[DecompressOptions]
-    ) -> AsyncIterator[Decompressed | Failure]:
+    ) -> AsyncGenerator[Decompressed | Failure, None]:
         """Decompress any number of streams; see `Client.compress_many`."""
         many = _plans.many(self._settings, _operations.decompress, streams, options)
         return self._iterate(many, ordered=ordered)
@@ -184,7 +185,7 @@ class AsyncClient(BaseClient):
             raise RuntimeError("the client belongs to another event loop: use one client in each")
         return self._connect(grpc.aio)
 
-    async def _iterate(self, many: _plans.Many[Any], *, ordered: bool) -> AsyncIterator[Any]:
+    async def _iterate(self, many: _plans.Many[Any], *, ordered: bool) -> AsyncGenerator[Any, None]:
         await self._run(many.preparation())
         box = Mailbox(_prepared(many.inputs, many.operation.prepare))
         run = self._begin(many, box.report, ordered=ordered)

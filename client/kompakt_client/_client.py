@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -123,7 +123,7 @@ class Client(BaseClient):
         *,
         ordered: bool = True,
         **options: Unpack[CompressOptions],
-    ) -> Iterator[Compressed | Failure]:
+    ) -> Generator[Compressed | Failure, None, None]:
         """Compress any number of images in bounded memory; the options are those of `compress`.
 
         Yields one result for each image, in order, or with `ordered=False` as they are
@@ -188,7 +188,7 @@ class Client(BaseClient):
         *,
         ordered: bool = True,
         **options: Unpack[DecompressOptions],
-    ) -> Iterator[Decompressed | Failure]:
+    ) -> Generator[Decompressed | Failure, None, None]:
         """Decompress any number of streams in bounded memory, as `compress_many` does."""
         many = _plans.many(self._settings, _operations.decompress, streams, options)
         return self._iterate(many, ordered=ordered)
@@ -279,7 +279,7 @@ class Client(BaseClient):
                 command = step(plan.flow, session.perform(command))
         return command.value
 
-    def _iterate(self, many: _plans.Many[Any], *, ordered: bool) -> Iterator[Any]:
+    def _iterate(self, many: _plans.Many[Any], *, ordered: bool) -> Generator[Any, None, None]:
         self._run(many.preparation())
         events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         run = self._begin(many, events.put, ordered=ordered)

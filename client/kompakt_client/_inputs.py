@@ -6,7 +6,7 @@ import io
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias, Union, runtime_checkable
+from typing import IO, TYPE_CHECKING, Any, Protocol, TypeAlias, Union, runtime_checkable
 
 from kompakt.v1 import compression_pb2 as pb
 from kompakt_client._arrays import is_array, to_hwc
@@ -34,11 +34,11 @@ class PilImage(Protocol):
 _Bytes: TypeAlias = bytes | bytearray | memoryview
 _PathLike: TypeAlias = Union[str, "os.PathLike[str]"]
 
-ImageInput: TypeAlias = Union[_PathLike, _Bytes, BinaryIO, "npt.NDArray[np.uint8]", PilImage]
+ImageInput: TypeAlias = Union[_PathLike, _Bytes, IO[bytes], "npt.NDArray[np.uint8]", PilImage]
 """An image: the path of a file, the bytes of one, a binary file object, an array
 of pixels (uint8, HW or HWC with 1 or 3 channels), or a PIL image."""
 
-StreamInput: TypeAlias = Compressed | _PathLike | _Bytes | BinaryIO
+StreamInput: TypeAlias = Compressed | _PathLike | _Bytes | IO[bytes]
 """A compressed stream: what `compress` returned, its bytes, or the path of a file
 or a binary file object that holds them."""
 

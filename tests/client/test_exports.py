@@ -4,7 +4,9 @@ import importlib.metadata
 import inspect
 import subprocess
 import sys
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
+from typing import IO, get_args
 
 import pytest
 
@@ -49,6 +51,20 @@ def test_the_version_is_that_of_the_distribution(monkeypatch):
 
 def test_the_package_is_typed():
     assert Path(kompakt_client.__path__[0], "py.typed").exists()
+
+
+@pytest.mark.parametrize(("cls", "kind"), [(Client, Generator), (AsyncClient, AsyncGenerator)])
+@pytest.mark.parametrize("method", ["compress_many", "decompress_many"])
+def test_a_run_may_be_closed_early_as_its_type_says(cls, kind, method):
+    returned = getattr(cls, method).__annotations__["return"]
+
+    assert returned.startswith(f"{kind.__name__}[")
+    assert isinstance(getattr(cls(), method)([]), kind)
+
+
+@pytest.mark.parametrize("inputs", [kompakt_client.ImageInput, kompakt_client.StreamInput])
+def test_a_file_object_may_be_of_any_type_of_binary_files(inputs):
+    assert IO[bytes] in get_args(inputs)
 
 
 def imported_by(code):
