@@ -42,8 +42,10 @@ def to_hwc(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """Return an array of pixels as uint8 HWC.
 
     Raises ValueError for an array that is empty, or not uint8 of shape (height,
-    width), (height, width, 1) or (height, width, 3).
+    width), (height, width, 1) or (height, width, 3), or has masked pixels.
     """
+    import numpy as np
+
     pixels = array[:, :, None] if array.ndim == 2 else array
     accepted = pixels.ndim == 3 and pixels.shape[2] in _CHANNELS and pixels.size > 0
     if array.dtype.char != "B" or not accepted:
@@ -51,4 +53,6 @@ def to_hwc(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
             "an array of pixels must be uint8 of shape (height, width), (height, width, 1) "
             f"or (height, width, 3), not {array.dtype} of shape {array.shape}"
         )
+    if np.ma.is_masked(array):  # which would become pixels of its fill value
+        raise ValueError("masked pixels have no value: fill them first, as array.filled(0) does")
     return pixels

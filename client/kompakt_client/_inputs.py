@@ -26,6 +26,8 @@ class PilImage(Protocol):
     @property
     def size(self) -> tuple[int, int]: ...
     @property
+    def load(self) -> Callable[..., object]: ...
+    @property
     def tobytes(self) -> Callable[..., bytes]: ...
     @property
     def save(self) -> Callable[..., None]: ...
@@ -110,8 +112,10 @@ def _image_of_array(array: Any) -> pb.Image:
 def _image_of_pil(image: PilImage) -> pb.Image:
     """Send plain pixels as they are, and any other mode as a PNG, whose meaning is exact.
 
-    A profile is left out of both, so that pixels mean the same in every mode.
+    A profile is left out of both, so that pixels mean the same in every mode. Raises OSError
+    if its file, which Pillow reads only when it is used, cannot be read.
     """
+    image.load()
     if image.mode in _PIL_CHANNELS:
         width, height = image.size
         return _raw(image.tobytes(), height, width, _PIL_CHANNELS[image.mode])

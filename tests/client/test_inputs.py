@@ -112,6 +112,24 @@ def test_other_arrays_are_refused_with_what_is_accepted(array, named):
         to_image(array)
 
 
+def test_an_array_whose_pixels_are_masked_is_refused():
+    array = np.ma.masked_array(pixels(0), mask=False)
+    assert to_image(array).raw.data == pixels(0).tobytes()
+
+    array[0, 0] = np.ma.masked
+    with pytest.raises(ValueError, match="masked pixels have no value"):
+        to_image(array)
+
+
+@pytest.mark.parametrize("mode", ["L", "P"])
+def test_a_pil_image_whose_file_is_cut_is_an_os_error(mode):
+    file = io.BytesIO()
+    Image.fromarray(pixels(0)[..., 0]).convert(mode).save(file, "PNG")
+
+    with pytest.raises(OSError, match="truncated"):
+        to_image(Image.open(io.BytesIO(file.getvalue()[:-200])))
+
+
 @pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3)])
 def test_plain_pil_images_are_sent_as_pixels(mode, channels):
     image = Image.frombytes(mode, (3, 2), bytes(range(6 * channels)))
