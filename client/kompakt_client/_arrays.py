@@ -38,6 +38,11 @@ def is_array(value: object) -> bool:
     return numpy is not None and isinstance(value, numpy.ndarray)
 
 
+def is_image(array: npt.NDArray[Any]) -> bool:
+    """Tell whether an array has the shape of one image, HW or HWC with 1 or 3 channels."""
+    return array.ndim == 2 or (array.ndim == 3 and array.shape[2] in _CHANNELS)
+
+
 def to_hwc(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """Return an array of pixels as uint8 HWC.
 
@@ -46,13 +51,11 @@ def to_hwc(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """
     import numpy as np
 
-    pixels = array[:, :, None] if array.ndim == 2 else array
-    accepted = pixels.ndim == 3 and pixels.shape[2] in _CHANNELS and pixels.size > 0
-    if array.dtype.char != "B" or not accepted:
+    if array.dtype.char != "B" or not is_image(array) or array.size == 0:
         raise ValueError(
             "an array of pixels must be uint8 of shape (height, width), (height, width, 1) "
             f"or (height, width, 3), not {array.dtype} of shape {array.shape}"
         )
     if np.ma.is_masked(array):  # which would become pixels of its fill value
         raise ValueError("masked pixels have no value: fill them first, as array.filled(0) does")
-    return pixels
+    return array[:, :, None] if array.ndim == 2 else array

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol, TypeAlias, Union, runtime_checkable
 
 from kompakt.v1 import compression_pb2 as pb
-from kompakt_client._arrays import is_array, to_hwc
+from kompakt_client._arrays import is_array, is_image, to_hwc
 from kompakt_client._results import Compressed
 
 if TYPE_CHECKING:
@@ -51,6 +51,14 @@ _PIL_CHANNELS = {"L": 1, "RGB": 3}
 def is_slow(source: object) -> bool:
     """Tell whether reading this input may wait for a disk or take long."""
     return not (isinstance(source, (*_BYTES_TYPES, Compressed)) or is_array(source))
+
+
+def is_one(source: Any) -> bool:
+    """Tell whether this is one image or stream, although it may be iterable."""
+    if is_array(source):
+        return is_image(source)
+    kinds = (str, os.PathLike, *_BYTES_TYPES, Compressed, PilImage)
+    return isinstance(source, kinds) or hasattr(source, "read")
 
 
 def to_image(source: ImageInput) -> pb.Image:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
@@ -14,6 +13,7 @@ from kompakt_client import _flows, _operations
 from kompakt_client._commands import Flow, Patience, call
 from kompakt_client._config import Settings
 from kompakt_client._convert import to_model_info, to_server_info
+from kompakt_client._inputs import is_one
 from kompakt_client._measurements import ImageEvaluation, ModelInfo, ServerInfo
 from kompakt_client._messages import make_message
 from kompakt_client._operations import Operation
@@ -180,7 +180,7 @@ def _configure(
 
 
 def _several(sources: Any) -> Any:
-    """Refuse one item in place of several; its characters or lines would be taken for items."""
-    if isinstance(sources, (str, bytes, os.PathLike)) or hasattr(sources, "read"):
+    """Refuse one item in place of several: its lines or rows would be taken for items."""
+    if is_one(sources):
         raise TypeError(f"several items are needed: put the one {type(sources).__name__} in a list")
     return sources

@@ -90,10 +90,27 @@ def test_an_empty_batch_makes_no_call(client, fake):
     assert fake.calls == []
 
 
-@pytest.mark.parametrize("one", ["digit.png", b"bytes", io.BytesIO(b"lines\nof\na file")])
+@pytest.mark.parametrize(
+    "one",
+    [
+        "digit.png",
+        b"bytes",
+        bytearray(b"bytes"),
+        io.BytesIO(b"lines\nof\na file"),
+        Image.new("L", (2, 2)),
+        np.zeros((8, 8), np.uint8),
+        np.zeros((8, 8, 3), np.uint8),  # whose rows would be 8 images of 8x3
+    ],
+)
 def test_one_item_is_no_batch(client, one):
     with pytest.raises(TypeError, match=r"put the one .* in a list"):
         client.compress_batch(one)
+
+
+def test_an_array_of_images_is_a_batch(client):
+    results = client.compress_batch(np.zeros((5, 4, 2), np.uint8))
+
+    assert [(result.height, result.width) for result in results] == [(4, 2)] * 5
 
 
 def test_a_long_batch_is_split_by_count(client, fake):
