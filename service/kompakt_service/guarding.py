@@ -53,3 +53,16 @@ class Guard:
                 yield from behaviour(sound(requests, context), context)
 
         return serve
+
+    def watch(self, behaviour: Callable[..., Any]) -> Callable[..., None]:
+        """The behaviour of a method of one message that sends its answers at any time."""
+
+        def serve(
+            requests: Iterator[Any], context: grpc.ServicerContext, send: Callable[[Any], None]
+        ) -> None:
+            if CURRENT.refusal is not None:
+                refuse(context, CURRENT.refusal)
+            with self._patience.waiting(context):
+                behaviour(the_message(requests, context), context, send)
+
+        return serve

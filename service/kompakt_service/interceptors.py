@@ -16,6 +16,8 @@ from kompakt_service.patience import Patience
 from kompakt_service.pool import CallPool
 
 _POOL_ATTRIBUTE = "experimental_thread_pool"
+_SENDING_ATTRIBUTE = "experimental_non_blocking"
+"""Of a behaviour that is given a function to send with, in place of returning an iterator."""
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
@@ -87,7 +89,7 @@ class CallInterceptor(grpc.ServerInterceptor):
         )
 
     def _guarded(self, handler: Handler) -> Handler:
-        """A method of health or reflection; ``Watch`` of health blocks no thread."""
+        """A method of health or reflection."""
         if handler.stream_stream is not None:
             pool, make = self._reflection, grpc.stream_stream_rpc_method_handler
             behaviour = Guard(pool).stream(handler.stream_stream)
@@ -95,9 +97,14 @@ class CallInterceptor(grpc.ServerInterceptor):
             pool, make = self._health, grpc.stream_unary_rpc_method_handler
             behaviour = Guard(pool).unary(handler.unary_unary)
         else:
-            return handler
+            assert handler.unary_stream is not None  # Watch of health
+            pool, make = self._health, grpc.stream_stream_rpc_method_handler
+            behaviour = Guard(pool).watch(handler.unary_stream)
+        on_pool = _on_pool(behaviour, pool)
+        if handler.unary_stream is not None:
+            setattr(on_pool, _SENDING_ATTRIBUTE, True)
         return make(
-            _on_pool(behaviour, pool),
+            on_pool,
             request_deserializer=careful_parser(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )

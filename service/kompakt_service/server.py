@@ -27,6 +27,7 @@ from kompakt_service.ports import MetricsPage, address, cannot_listen
 from kompakt_service.servicers import CompressionServicer
 from kompakt_service.settings import Settings
 from kompakt_service.store import ModelStore
+from kompakt_service.watching import Health
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class Server:
             metrics=self._metrics,
         )
         self._calls = self._make_interceptor()
-        self._health = health.HealthServicer()
+        self._health = Health(("", *SERVICES))
         self._server = self._make_server()
         self._page: MetricsPage | None = None
         self._ended = threading.Event()
@@ -92,14 +93,13 @@ class Server:
         self._server.start()
         counting = self._metrics.notebook.keep_counting
         threading.Thread(target=counting, args=(self._ended,), name="metrics", daemon=True).start()
-        for service in ("", *SERVICES):
-            self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        self._health.set(health_pb2.HealthCheckResponse.SERVING)
         if not self._shared:
             self._log_serving()
 
     def drain(self) -> None:
         """Report NOT_SERVING, so that load balancers look elsewhere, and go on serving."""
-        self._health.enter_graceful_shutdown()
+        self._health.set(health_pb2.HealthCheckResponse.NOT_SERVING)
 
     def stop(self, grace_seconds: float, hurry: Callable[[], bool] = lambda: False) -> None:
         """Take no new calls, wait for the accepted ones, and free what is held.
@@ -108,6 +108,7 @@ class Server:
         """
         self.drain()
         stopped = self._server.stop(grace_seconds)
+        self._health.end()
         while not stopped.wait(0.1):
             if hurry():
                 self._server.stop(0)
@@ -155,7 +156,7 @@ class Server:
     def _make_server(self) -> grpc.Server:
         settings = self._settings
         server = grpc.server(
-            futures.ThreadPoolExecutor(8, thread_name_prefix="grpc"),
+            futures.ThreadPoolExecutor(1),  # idle: every method has a pool of its own
             interceptors=[self._calls],
             options=_channel_options(settings.max_message_bytes, shared=self._shared),
         )
@@ -175,8 +176,6 @@ class Server:
         pb_grpc.add_ModelServiceServicer_to_server(ModelServicer(self.store, settings), server)
         pb_grpc.add_ModelAdminServiceServicer_to_server(ModelAdminServicer(self.store), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        for service in ("", *SERVICES):
-            self._health.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
         reflection.enable_server_reflection(
             (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server
         )
