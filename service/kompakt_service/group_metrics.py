@@ -57,7 +57,7 @@ class _ProcessesCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         merged: dict[str, Metric] = {}
-        for worker, pid in list(self.pids.items()):
+        for worker, pid in self.pids.copy().items():
             for family in _process_metrics(pid):
                 metric = merged.setdefault(
                     family.name, Metric(family.name, family.documentation, family.type)

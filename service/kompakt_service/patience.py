@@ -40,8 +40,9 @@ class Patience:
     def _start(self) -> None:
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="patience", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="patience", daemon=True)
+                thread.start()
+                self._thread = thread
 
     def _run(self) -> None:
         while True:
@@ -49,7 +50,7 @@ class Patience:
             if not self._is_crowded():
                 continue
             now = time.monotonic()
-            for number, (until, context) in list(self._waiting.items()):
-                if now > until:
-                    self._waiting.pop(number, None)
+            # A list of the items could be interrupted by threads that add some.
+            for number, (until, context) in self._waiting.copy().items():
+                if now > until and self._waiting.pop(number, None) is not None:
                     context.cancel()

@@ -78,7 +78,8 @@ class Notebook(Collector):
         """Count everything noted so far."""
         with self._lock:
             self._asked = 0
-            for (metric, labels), notes in list(self._notes.items()):
+            # A list of the items could be interrupted by threads that add some.
+            for (metric, labels), notes in self._notes.copy().items():
                 if amounts := notes[:]:
                     del notes[: len(amounts)]
                     metric.labels(*labels).add_all(amounts)

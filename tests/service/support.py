@@ -1,11 +1,13 @@
 """Requests and expectations that the service's tests share."""
 
+import gc
 import io
 import re
 import struct
 import urllib.request
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -96,3 +98,21 @@ def value(page: str, name: str, **labels: str) -> float:
         ):
             total += float(number)
     return total
+
+
+@contextmanager
+def interrupted(by: Callable[[], object]) -> Iterator[None]:
+    """Run something whenever an object is made, as other threads may: a collection lets them."""
+
+    def run(phase: str, _: dict[str, int]) -> None:
+        if phase == "start":
+            by()
+
+    threshold = gc.get_threshold()
+    gc.callbacks.append(run)
+    gc.set_threshold(1)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(run)

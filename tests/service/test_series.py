@@ -1,5 +1,6 @@
 """Metrics noted at once and counted later."""
 
+import itertools
 import threading
 
 from hypothesis import given
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
 
 from kompakt_service.series import Notebook, Spread, Sums
+from tests.service.support import interrupted
 
 BUCKETS = (0.1, 1.0, 10.0)
 
@@ -64,3 +66,18 @@ def test_notes_of_many_threads_are_all_counted():
     notebook.count()
 
     assert registry.get_sample_value("x_total", {"label": "a"}) == 16000
+
+
+def test_series_may_begin_during_a_count():
+    registry = CollectorRegistry()
+    notebook = Notebook(registry)
+    sums = Sums("x", "X.", ["label"], registry=registry)
+    for label in "abc":
+        notebook.series(sums, label)(1)
+    numbers = itertools.count()
+
+    with interrupted(lambda: notebook.series(sums, str(next(numbers)))):
+        notebook.count()
+
+    assert next(numbers)
+    assert registry.get_sample_value("x_total", {"label": "c"}) == 1
