@@ -3,6 +3,7 @@
 A caller is whoever the metadata key ``kompakt-caller`` names, else the peer's host and port.
 """
 
+import logging
 import threading
 import time
 from collections import deque
@@ -14,6 +15,8 @@ from typing import Any, cast
 from kompakt_service.errors import CallError, queue_full
 from kompakt_service.fairness import FairQueue
 from kompakt_service.load import CAUTION
+
+_LOGGER = logging.getLogger(__name__)
 
 CALLER_KEY = "kompakt-caller"
 _WEIGHT = 1 / 128
@@ -175,18 +178,23 @@ class CallPool(futures.ThreadPoolExecutor):
         if len(self._workers) < running:
             worker = threading.Thread(target=self._work, daemon=True)
             worker.name = f"{self._thread_name_prefix}-{len(self._workers)}"
-            self._workers.append(worker)
-            worker.start()
+            try:
+                worker.start()
+            except RuntimeError as exc:  # it would end grpcio's thread, and so every call
+                _LOGGER.error("no thread for another call", extra={"reason": str(exc)})
+            else:
+                self._workers.append(worker)
 
     def _work(self) -> None:
-        while (task := self._due.get()) is not None:
-            following: _Task | None = task
-            while following is not None:
-                CURRENT.caller = following.caller
-                following.run()
-                following = self._end(following.caller)
-            if not self._pending:
-                self._on_idle()
+        task = self._due.get()
+        while task is not None:
+            CURRENT.caller = task.caller
+            task.run()
+            task = self._end(task.caller)
+            if task is None:  # nor does anything hold the last one, and what it refers to
+                if not self._pending:
+                    self._on_idle()
+                task = self._due.get()
 
     def _end(self, caller: str) -> _Task | None:
         """Count a call that is over; the next that this thread is to run."""

@@ -1,6 +1,7 @@
 """The threads of calls: fair, bounded, and quick to refuse."""
 
 import threading
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -214,3 +215,33 @@ def test_no_call_is_lost_among_many_callers(make_pool):
 
     assert all_done.wait(30)
     assert sorted(done) == list(range(2000))
+
+
+def test_a_thread_that_waits_for_a_call_holds_nothing_of_the_last(make_pool, idle):
+    calls = Calls(make_pool())
+    held = weakref.ref(calls)
+    calls.release()
+    calls.submit("me")
+    del calls
+    assert idle.wait(10)
+    assert held() is None
+
+
+def test_a_call_for_which_no_thread_can_be_had_is_run_by_the_next_that_is_free(
+    make_pool, monkeypatch, caplog
+):
+    pool = make_pool(2)
+    calls = Calls(pool)
+    calls.submit("first")
+    calls.wait_for(1)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        calls.submit("second")
+    assert "no thread for another call" in caplog.text
+    calls.release()
+    calls.wait_for(1)
+    assert calls.log == ["first", "second"]
