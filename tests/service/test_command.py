@@ -3,11 +3,14 @@
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -29,13 +32,26 @@ from tests.service.support import raw
 BIN = Path(sys.executable).parent
 
 
-def start_process(checkpoints: Path, *flags: str, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextmanager
+def started(checkpoints: Path, *flags: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """``kompakt serve``, which does not outlive the block."""
+    with subprocess.Popen(
         [BIN / "kompakt", "serve", "--models", checkpoints, *flags],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, **environment},
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def run_to_its_end(checkpoints: Path, *flags: str) -> tuple[int, str]:
+    """The exit status and what stood on stderr."""
+    with started(checkpoints, *flags) as process:
+        _, stderr = process.communicate(timeout=200)
+    return process.returncode, stderr
 
 
 def test_a_text_record_is_one_line():
@@ -66,38 +82,35 @@ def test_the_last_line_of_help_is_where_the_default_models_lie(monkeypatch, caps
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_command_serves_until_a_signal(checkpoints, digits, number):
-    process = start_process(
-        checkpoints,
-        "--port",
-        "0",
-        KOMPAKT_METRICS_PORT="0",
-        KOMPAKT_LOG_FORMAT="json",
-        KOMPAKT_WORKER="2",
-    )
-    assert process.stderr is not None
-    records = []
-    while not records or records[-1]["message"] != "serving":
-        records.append(json.loads(process.stderr.readline()))
-    assert records[0]["variable"] == "KOMPAKT_WORKER"
-    assert "warming up" in [record["message"] for record in records]
-    port = records[-1]["port"]
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        stub = pb_grpc.CompressionServiceStub(channel)
-        assert stub.Compress(pb.CompressRequest(images=[raw(digits[0])])).results
-    process.send_signal(number)
-    _, rest = process.communicate(timeout=20)
+    environment = {"METRICS_PORT": "0", "LOG_FORMAT": "json", "WORKER": "2"}
+    environment = {f"KOMPAKT_{name}": value for name, value in environment.items()}
+    with started(checkpoints, "--port", "0", **environment) as process:
+        assert process.stderr is not None
+        records = []
+        while not records or records[-1]["message"] != "serving":
+            records.append(json.loads(process.stderr.readline()))
+        assert records[0]["variable"] == "KOMPAKT_WORKER"
+        assert "warming up" in [record["message"] for record in records]
+        port = records[-1]["port"]
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub = pb_grpc.CompressionServiceStub(channel)
+            assert stub.Compress(pb.CompressRequest(images=[raw(digits[0])])).results
+        process.send_signal(number)
+        _, rest = process.communicate(timeout=60)
     assert process.returncode == 0
     assert json.loads(rest.splitlines()[-1])["message"] == "stopped"
 
 
-def test_a_signal_while_models_load_ends_the_command(checkpoints):
-    process = start_process(checkpoints, "--port", "0", "--metrics-port", "0")
-    assert process.stderr is not None
-    assert "model loaded" in process.stderr.readline()
-    process.send_signal(signal.SIGTERM)
-    _, rest = process.communicate(timeout=20)
+def test_a_signal_while_models_load_ends_the_command(checkpoints, tmp_path):
+    shutil.copy(checkpoints / "tiny-ae.safetensors", tmp_path)
+    os.mkfifo(tmp_path / "written-by-nobody.safetensors")
+    with started(tmp_path, "--port", "0", "--metrics-port", "0") as process:
+        assert process.stderr is not None
+        assert "model loaded" in process.stderr.readline()
+        process.send_signal(signal.SIGTERM)
+        _, rest = process.communicate(timeout=60)
     assert process.returncode == 0
-    assert "serving" not in rest
+    assert rest == ""
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -144,36 +157,27 @@ def test_a_signal_stops_the_server_whatever_it_is_about_to_do():
 
 
 def test_a_second_signal_cuts_the_waiting_short(checkpoints):
-    process = start_process(
-        checkpoints,
-        "--port",
-        "0",
-        "--metrics-port",
-        "0",
-        "--grace-seconds",
-        "600",
-        "--log-format",
-        "json",
-    )
-    assert process.stderr is not None
-    while (record := json.loads(process.stderr.readline()))["message"] != "serving":
-        pass
+    flags = ["--port", "0", "--metrics-port", "0", "--grace-seconds", "600"]
     gate = threading.Event()
-    with grpc.insecure_channel(f"127.0.0.1:{record['port']}") as channel:
-        stub = pb_grpc.CompressionServiceStub(channel)
 
-        def requests():
-            yield pb.StreamCompressRequest(options=pb.CompressOptions(), images=[pb.Image()])
-            gate.wait(60)
+    def requests():
+        yield pb.StreamCompressRequest(options=pb.CompressOptions(), images=[pb.Image()])
+        gate.wait(60)
 
-        stream = stub.StreamCompress(requests())
-        assert next(stream).results  # and the stream stays open
-        process.send_signal(signal.SIGTERM)
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(timeout=1.5)
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
-        gate.set()
+    with started(checkpoints, *flags, "--log-format", "json") as process:
+        assert process.stderr is not None
+        while (record := json.loads(process.stderr.readline()))["message"] != "serving":
+            pass
+        with grpc.insecure_channel(f"127.0.0.1:{record['port']}") as channel:
+            stub = pb_grpc.CompressionServiceStub(channel)
+            stream = stub.StreamCompress(requests())
+            assert next(stream).results  # and the stream stays open
+            process.send_signal(signal.SIGTERM)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(timeout=1.5)
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=60)
+            gate.set()
     assert process.returncode == 0
 
 
@@ -186,9 +190,8 @@ def test_a_second_signal_cuts_the_waiting_short(checkpoints):
     ],
 )
 def test_a_wrong_setting_ends_the_command_with_one_line(checkpoints, flags, status, message):
-    process = start_process(checkpoints, *flags)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == status
+    found, stderr = run_to_its_end(checkpoints, *flags)
+    assert found == status
     lines = [line for line in stderr.splitlines() if "model loaded" not in line]
     assert len(lines) == 1
     assert message in lines[0]
@@ -200,9 +203,8 @@ def test_a_taken_port_is_told_before_models_are_loaded(tmp_path, option):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ports = {"--port": "0", "--metrics-port": "0", option: str(taken.getsockname()[1])}
         flags = [text for pair in ports.items() for text in pair]
-        process = start_process(tmp_path, "--host", "127.0.0.1", *flags)
-        _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 1
+        status, stderr = run_to_its_end(tmp_path, "--host", "127.0.0.1", *flags)
+    assert status == 1
     (line,) = stderr.splitlines()
     assert f"choose another{' port' * (option != '--port')} with {option}" in line
 
@@ -215,9 +217,9 @@ def test_ports_are_tried_without_a_page(checkpoints, monkeypatch):
 def test_a_broken_checkpoint_ends_the_command_with_one_line(tmp_path):
     header = {HEADER_KEY: json.dumps({"schema_version": SCHEMA_VERSION, "name": "x"})}
     save_file({"x": torch.zeros(1)}, tmp_path / "broken.safetensors", metadata=header)
-    process = start_process(tmp_path, "--device", "cpu", "--port", "0", "--metrics-port", "0")
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 1
+    flags = ["--device", "cpu", "--port", "0", "--metrics-port", "0"]
+    status, stderr = run_to_its_end(tmp_path, *flags)
+    assert status == 1
     (line,) = stderr.splitlines()
     assert "broken.safetensors: malformed header:" in line
 

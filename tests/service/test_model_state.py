@@ -24,8 +24,8 @@ from kompakt_service.state import SharedState
 from kompakt_service.store import ModelStore
 from tests.service.live import FOREVER, references
 from tests.service.support import metrics_page, raw, value
-from tests.service.test_command import start_process
-from tests.service.test_workers import Group
+from tests.service.test_command import started
+from tests.service.test_workers import running_group
 from tests.support import make_checkpoint
 
 
@@ -174,31 +174,29 @@ def test_what_is_no_state_is_refused(tmp_path, data):
 
 
 def test_a_process_that_was_killed_is_not_waited_for(serve, directory, state_file):
-    process = start_process(
-        directory,
-        *("--port", "0", "--metrics-port", "0", "--host", "127.0.0.1", "--log-format", "json"),
-        *("--model-state", str(state_file), "--admin", "local"),
-    )
-    assert process.stderr is not None
-    while (record := json.loads(process.stderr.readline()))["message"] != "serving":
-        pass
-    server = serve(directory, model_state=state_file, admin="local")
-    with (
-        Client(f"127.0.0.1:{server.port}") as here,
-        Client(f"127.0.0.1:{record['port']}") as there,
-    ):
-        second = there.load_model("next/a1.safetensors", promote=True)
-        assert here.model().version == there.model().version == second.version
+    flags = ["--port", "0", "--metrics-port", "0", "--host", "127.0.0.1", "--log-format", "json"]
+    flags += ["--model-state", str(state_file), "--admin", "local"]
+    with started(directory, *flags) as process:
+        assert process.stderr is not None
+        while (record := json.loads(process.stderr.readline()))["message"] != "serving":
+            pass
+        server = serve(directory, model_state=state_file, admin="local")
+        with (
+            Client(f"127.0.0.1:{server.port}") as here,
+            Client(f"127.0.0.1:{record['port']}") as there,
+        ):
+            second = there.load_model("next/a1.safetensors", promote=True)
+            assert here.model().version == there.model().version == second.version
 
-        process.send_signal(signal.SIGSTOP)
-        with pytest.raises((DeadlineExceededError, ModelChangeError)):
-            here.load_model("next/a2.safetensors", timeout=2)
-        process.send_signal(signal.SIGCONT)
-        assert here.rollback_model("tiny-ae").version != second.version
+            process.send_signal(signal.SIGSTOP)
+            with pytest.raises((DeadlineExceededError, ModelChangeError)):
+                here.load_model("next/a2.safetensors", timeout=2)
+            process.send_signal(signal.SIGCONT)
+            assert here.rollback_model("tiny-ae").version != second.version
 
-        process.kill()
-        process.communicate(timeout=20)
-        assert here.promote_model(second.reference).is_current
+            process.kill()
+            process.wait()
+            assert here.promote_model(second.reference).is_current
 
 
 def fingerprints(channels: Iterable[grpc.Channel], pixels: np.ndarray) -> set[str]:
@@ -209,26 +207,27 @@ def fingerprints(channels: Iterable[grpc.Channel], pixels: np.ndarray) -> set[st
 
 
 def test_the_workers_of_a_server_change_together(directory, digits):
-    group = Group(directory, "--admin", "local")
-    channels, _ = group.channel_to_each(digits[0])
-    with Client(f"127.0.0.1:{group.port}") as client:
-        second = client.load_model("next/a1.safetensors")
-        for channel in channels.values():
-            pb_grpc.ModelServiceStub(channel).GetModel(pb.GetModelRequest(name=second.reference))
-        client.promote_model(second.reference)
-    assert fingerprints(channels.values(), digits[0]) == {second.fingerprint}
-    page = metrics_page(group)
-    assert value(page, "kompakt_model_info", version=second.version, current="true") == 1
-    assert value(page, "kompakt_model_info") == 2
+    with running_group(directory, "--admin", "local") as group:
+        channels, _ = group.channel_to_each(digits[0])
+        with Client(f"127.0.0.1:{group.port}") as client:
+            second = client.load_model("next/a1.safetensors")
+            for channel in channels.values():
+                pb_grpc.ModelServiceStub(channel).GetModel(
+                    pb.GetModelRequest(name=second.reference)
+                )
+            client.promote_model(second.reference)
+        assert fingerprints(channels.values(), digits[0]) == {second.fingerprint}
+        page = metrics_page(group)
+        assert value(page, "kompakt_model_info", version=second.version, current="true") == 1
+        assert value(page, "kompakt_model_info") == 2
 
-    since = group.count()
-    os.kill(group.pids[0], signal.SIGKILL)
-    group.wait_for("worker serving", since, worker=0)
-    channels, _ = group.channel_to_each(digits[0])
-    assert fingerprints(channels.values(), digits[0]) == {second.fingerprint}
+        since = group.count()
+        os.kill(group.pids[0], signal.SIGKILL)
+        group.wait_for("worker serving", since, worker=0)
+        channels, _ = group.channel_to_each(digits[0])
+        assert fingerprints(channels.values(), digits[0]) == {second.fingerprint}
 
-    group.process.send_signal(signal.SIGTERM)
-    assert group.wait() == 0
+        assert group.stop() == 0
 
 
 def test_a_process_is_waited_for_only_from_where_it_has_its_turn(tmp_path):

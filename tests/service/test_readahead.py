@@ -9,6 +9,7 @@ import pytest
 from kompakt.v1 import compression_pb2 as pb
 from kompakt_service.errors import ServiceError
 from kompakt_service.readahead import BURST_ITEMS, MAX_MESSAGES, ReadAhead, bursts
+from tests.service.live import eventually
 
 OPTIONS = pb.CompressOptions(model="m")
 
@@ -40,17 +41,18 @@ def test_everything_comes_once_in_order():
 
 
 def test_messages_that_have_come_together_are_worked_on_together():
-    gate = threading.Event()
+    gate, read = threading.Event(), threading.Event()
 
     def requests():
         yield first(b"0")
-        gate.wait(10)
+        gate.wait(60)
         yield from (message(b"x") for _ in range(5))
+        read.set()
 
     found = bursts(requests(), 1024, "images")
     assert len(next(found)[1]) == 1
     gate.set()
-    time.sleep(0.2)
+    assert read.wait(60)
     assert len(next(found)[1]) == 5
 
 
@@ -69,9 +71,10 @@ def test_reading_stops_where_nobody_takes(size, most):
             read += 1
             yield message(b"x" * size)
 
-    found = ReadAhead(requests(), lambda request: len(request.images)).bursts()
+    ahead = ReadAhead(requests(), lambda request: len(request.images))
+    found = ahead.bursts()
     next(found)
-    time.sleep(0.2)
+    assert eventually(lambda: len(ahead._changed._waiters) == 1)
     assert read <= 2 * most
     held = read
     time.sleep(0.1)
@@ -85,12 +88,8 @@ def test_an_end_in_the_middle_lets_the_reader_go():
     next(found)
     reader = set(threading.enumerate()) - before
     found.close()
-    for _ in range(100):
-        if not any(thread.is_alive() for thread in reader):
-            break
-        time.sleep(0.02)
     assert len(reader) == 1
-    assert not any(thread.is_alive() for thread in reader)
+    assert eventually(lambda: not any(thread.is_alive() for thread in reader))
 
 
 def test_an_error_of_reading_comes_after_what_was_read():

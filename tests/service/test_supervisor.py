@@ -21,7 +21,7 @@ from kompakt_service.ports import StartError, hold_port
 from kompakt_service.settings import Settings, SettingsError, load_settings
 from kompakt_service.supervisor import supervise
 from kompakt_service.worker_process import WorkerProcess
-from tests.service.test_command import start_process
+from tests.service.test_command import run_to_its_end
 
 LOOPBACK = {"host": "127.0.0.1", "port": 0, "metrics_port": 0, "device": "cpu"}
 
@@ -43,9 +43,8 @@ def test_a_worker_ends_when_its_supervisor_does(checkpoints, tmp_path):
 
 
 def run_and_fail(checkpoints: Path, *flags: str) -> str:
-    process = start_process(checkpoints, "--workers", "2", "--device", "cpu", *flags)
-    _, stderr = process.communicate(timeout=200)
-    assert process.returncode == 1
+    status, stderr = run_to_its_end(checkpoints, "--workers", "2", "--device", "cpu", *flags)
+    assert status == 1
     (line,) = [line for line in stderr.splitlines() if "model loaded" not in line]
     return line
 

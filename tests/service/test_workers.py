@@ -3,10 +3,10 @@
 import json
 import os
 import signal
+import subprocess
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from kompakt.v1 import compression_pb2 as pb
 from kompakt.v1 import compression_pb2_grpc as pb_grpc
 from tests.service.live import eventually
 from tests.service.support import metrics_page, raw, value
-from tests.service.test_command import start_process
+from tests.service.test_command import started
 
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -27,18 +27,20 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 class Group:
     """A supervisor with two workers, and what they log."""
 
-    def __init__(self, checkpoints: Path, *flags: str) -> None:
-        ours = ["--workers", "2", "--port", "0", "--metrics-port", "0", "--device", "cpu"]
-        logs = ["--log-level", "debug", "--log-format", "json"]
-        self.process = start_process(checkpoints, *ours, *logs, *flags)
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.channels = ExitStack()
+        self.calls = 0
+        """How many have been answered."""
         self._records: list[dict[str, Any]] = []
         self._heard = threading.Condition()
         self._thread = threading.Thread(target=self._listen)
         self._thread.start()
+
+    def await_start(self) -> None:
         serving = self.wait_for("serving")
         self.port, self.metrics_port = serving["port"], serving["metrics_port"]
         self.pids = {n: self.wait_for("worker serving", worker=n)["pid"] for n in (0, 1)}
-        self.channels = ExitStack()
 
     def _listen(self) -> None:
         assert self.process.stderr is not None
@@ -67,6 +69,7 @@ class Group:
         since = self.count()
         request = pb.CompressRequest(images=[raw(pixels)])
         assert pb_grpc.CompressionServiceStub(channel).Compress(request).results
+        self.calls += 1
         return self.wait_for("call", since, grpc_method="Compress")["worker"]
 
     def channel_to_each(self, pixels: Any) -> tuple[dict[int, grpc.Channel], int]:
@@ -82,39 +85,59 @@ class Group:
                 return found, calls
         raise AssertionError(f"64 connections, all to worker {set(found)}")
 
-    def wait(self) -> int:
-        """Wait for the end; returns the exit status."""
-        status = self.process.wait(timeout=200)
-        self._thread.join()
+    def counts_all(self) -> bool:
+        """Whether the page comes to tell of all calls: they are counted after they are answered."""
+
+        def told() -> float:
+            return value(metrics_page(self), "grpc_server_handled_total", grpc_code="OK")
+
+        return eventually(lambda: told() >= self.calls) and told() == self.calls
+
+    def stop(self) -> int:
+        """End it by SIGTERM; returns the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=200)
+
+    def close(self) -> None:
+        self.process.kill()
+        self._thread.join()  # workers that still run hold the pipe until they see that it is gone
         self.channels.close()
-        assert self.process.stderr is not None
-        self.process.stderr.close()
-        return status
+
+
+@contextmanager
+def running_group(checkpoints: Path, *flags: str) -> Iterator[Group]:
+    """A group that does not outlive the block."""
+    ours = ["--workers", "2", "--port", "0", "--metrics-port", "0", "--device", "cpu"]
+    logs = ["--log-level", "debug", "--log-format", "json"]
+    with started(checkpoints, *ours, *logs, *flags) as process:
+        group = Group(process)
+        try:
+            group.await_start()
+            yield group
+        finally:
+            group.close()
 
 
 @pytest.fixture(scope="module")
 def group(checkpoints: Path) -> Iterator[Group]:
     """Ended by SIGTERM, as it should end: with all its workers, its files, and status 0."""
-    group = Group(checkpoints)
-    pids = [p.pid for p in psutil.Process(group.process.pid).children(recursive=True)]
-    assert set(pids) == set(group.pids.values())
-    directory = Path(psutil.Process(pids[0]).environ()["PROMETHEUS_MULTIPROC_DIR"])
-    assert directory.is_dir()
-    yield group
-    group.process.send_signal(signal.SIGTERM)
-    assert group.wait() == 0
+    with running_group(checkpoints) as group:
+        pids = [p.pid for p in psutil.Process(group.process.pid).children(recursive=True)]
+        assert set(pids) == set(group.pids.values())
+        directory = Path(psutil.Process(pids[0]).environ()["PROMETHEUS_MULTIPROC_DIR"])
+        assert directory.is_dir()
+        yield group
+        assert group.stop() == 0
     assert not any(map(psutil.pid_exists, group.pids.values()))
     assert not directory.exists()
 
 
 def test_two_workers_answer_on_one_port_and_one_page_sums_them(group, digits):
-    before = value(metrics_page(group), "grpc_server_started_total")
+    group.channel_to_each(digits[0])
 
-    _, calls = group.channel_to_each(digits[0])
-
-    settled_calls(group)
+    assert group.counts_all()
     page = metrics_page(group)
-    assert value(page, "grpc_server_started_total") == before + calls
+    assert value(page, "grpc_server_started_total") == group.calls
     assert value(page, "kompakt_model_info", model="tiny-ae") == 1
     assert value(page, "kompakt_build_info") == 1
     assert value(page, "kompakt_workers") == 2
@@ -133,7 +156,6 @@ def test_the_page_tells_of_a_call_that_is_still_open(group, digits):
     def pending():
         return value(metrics_page(group), "kompakt_pending_calls", kind="stream")
 
-    before = settled_calls(group)
     with grpc.insecure_channel(f"127.0.0.1:{group.port}") as channel:
         answers = pb_grpc.CompressionServiceStub(channel).StreamCompress(requests())
         next(answers)
@@ -142,8 +164,9 @@ def test_the_page_tells_of_a_call_that_is_still_open(group, digits):
         assert sent == 1
         gate.set()
         assert not list(answers)
+    group.calls += 1
     assert eventually(lambda: pending() == 0)
-    assert settled_calls(group) == before + 1
+    assert group.counts_all()
 
 
 def test_only_the_workers_load_pytorch(group):
@@ -154,53 +177,42 @@ def test_only_the_workers_load_pytorch(group):
     assert not has_pytorch(group.process.pid)
 
 
-def settled_calls(group):
-    """How many calls have ended well; the last is counted after its answer is sent."""
-    count, seen = -1.0, -2.0
-    while count != seen:
-        time.sleep(0.1)
-        seen, count = count, value(metrics_page(group), "grpc_server_handled_total", grpc_code="OK")
-    return count
-
-
 def test_a_killed_worker_is_replaced_while_the_other_goes_on(group, digits):
     channels, _ = group.channel_to_each(digits[0])
-    before = settled_calls(group)
+    assert group.counts_all()  # what a killed worker has not counted is lost
     since = group.count()
 
     os.kill(group.pids[0], signal.SIGKILL)
     group.wait_for("worker lost", worker=0, reason="it ended with signal SIGKILL")
-    calls = 0
+    before = group.calls
     while group.find("worker serving", since, worker=0) is None:
         assert group.compress(channels[1], digits[0]) == 1
-        calls += 1
 
-    assert calls > 1
+    assert group.calls > before + 1
     group.pids[0] = group.wait_for("worker serving", since, worker=0)["pid"]
-    _, more = group.channel_to_each(digits[0])
-    assert settled_calls(group) == before + calls + more
+    group.channel_to_each(digits[0])
+    assert group.counts_all()
     page = metrics_page(group)
     assert value(page, "kompakt_worker_deaths_total") == 1
     assert value(page, "kompakt_workers") == 2
 
 
 def test_a_signal_drains_every_worker_and_a_second_cuts_it_short(checkpoints, digits):
-    group = Group(checkpoints, "--drain-seconds", "600")
-    channels, _ = group.channel_to_each(digits[0])
-    watches = [
-        health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
-        for channel in channels.values()
-    ]
-    for watch in watches:
-        next(watch)
+    with running_group(checkpoints, "--drain-seconds", "600") as group:
+        channels, _ = group.channel_to_each(digits[0])
+        watches = [
+            health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+            for channel in channels.values()
+        ]
+        for watch in watches:
+            next(watch)
 
-    group.process.send_signal(signal.SIGTERM)
+        group.process.send_signal(signal.SIGTERM)
 
-    for watch in watches:
-        assert next(watch).status == NOT_SERVING
-        watch.cancel()
-    for number, channel in channels.items():
-        assert group.compress(channel, digits[0]) == number
-    group.process.send_signal(signal.SIGTERM)
-    assert group.wait() == 0
-    assert not any(map(psutil.pid_exists, group.pids.values()))
+        for watch in watches:
+            assert next(watch).status == NOT_SERVING
+            watch.cancel()
+        for number, channel in channels.items():
+            assert group.compress(channel, digits[0]) == number
+        assert group.stop() == 0
+        assert not any(map(psutil.pid_exists, group.pids.values()))

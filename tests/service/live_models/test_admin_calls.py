@@ -17,7 +17,7 @@ from kompakt_service.server import Server
 from kompakt_service.settings import DEFAULT_MODELS
 from tests.service.live import another_change, eventually
 from tests.service.support import details, failure, metrics_page, status_of, value
-from tests.service.test_command import start_process
+from tests.service.test_command import started
 
 LARGE = pb.UnloadModelRequest(model="x" * 1_000_000)
 ACCEPTED = 8
@@ -76,22 +76,18 @@ def test_whoever_may_change_nothing_waits_for_no_change(server, admin, state_fil
 def serving(directory: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[str], grpc.Channel]]:
     """``kompakt serve`` and a channel to it."""
     loopback = ["--port", "0", "--metrics-port", "0", "--host", "127.0.0.1", "--device", "cpu"]
-    with start_process(
-        directory, *loopback, "--admin", "local", "--log-format", "json", *flags
-    ) as process:
-        try:
-            assert process.stderr is not None
-            while (record := json.loads(process.stderr.readline()))["message"] != "serving":
-                pass
-            with grpc.insecure_channel(f"127.0.0.1:{record['port']}") as channel:
-                yield process, channel
-        finally:
-            process.kill()
+    flags = (*loopback, "--admin", "local", "--log-format", "json", *flags)
+    with started(directory, *flags) as process:
+        assert process.stderr is not None
+        while (record := json.loads(process.stderr.readline()))["message"] != "serving":
+            pass
+        with grpc.insecure_channel(f"127.0.0.1:{record['port']}") as channel:
+            yield process, channel
 
 
 def last_words(process: subprocess.Popen[str]) -> str:
-    """What the process logs when it has ended well, within 20 s."""
-    _, rest = process.communicate(timeout=20)
+    """What the process logs when it has ended well, long before the grace."""
+    _, rest = process.communicate(timeout=60)
     assert process.returncode == 0
     return json.loads(rest.splitlines()[-1])["message"]
 

@@ -100,7 +100,7 @@ def serving(directory: Path) -> Iterator[tuple[Client, int]]:
                 yield client, process.pid
         finally:
             process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
 
 def resident(process: int) -> int:
