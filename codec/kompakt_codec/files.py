@@ -19,7 +19,9 @@ def write_whole(path: Path, data: bytes) -> None:
     try:
         partial.write_bytes(data)
         partial.replace(target)
-    except BaseException:
+    except BaseException as exc:
         with suppress(OSError):  # the first error is the one to tell
             partial.unlink()
+        if isinstance(exc, OSError):  # that of a full disk does not say where it is
+            exc.filename = exc.filename or str(path)
         raise

@@ -1,3 +1,4 @@
+import errno
 import os
 import threading
 from pathlib import Path
@@ -55,6 +56,15 @@ def test_a_write_that_fails_anyhow_tells_its_own_error(tmp_path, monkeypatch):
     (tmp_path / "table.0.partial/old").mkdir(parents=True)
 
     with pytest.raises(IsADirectoryError, match=r"table\.0\.partial"):
+        write_whole(tmp_path / "table", b"new")
+
+
+def test_what_a_full_disk_leaves_no_room_for_is_named(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(OSError, match=r"No space left on device: .*table"):
         write_whole(tmp_path / "table", b"new")
 
 
