@@ -225,6 +225,22 @@ def test_too_few_images_say_what_was_skipped(tmp_path):
         load_dataset(f"folder:{tmp_path}")
 
 
+def test_who_waits_is_told_of_each_image_that_is_read(tmp_path):
+    write_pngs(tmp_path, flat(40, 8, 8))
+    (tmp_path / "notes.txt").touch()
+    seen = []
+
+    def track(items):
+        for item in items:
+            yield item
+            seen.append(item)
+
+    images = load_dataset(f"folder:{tmp_path}", track=track)
+
+    assert len(seen) == 41 + 40
+    assert images.sha256 == load_dataset(f"folder:{tmp_path}").sha256
+
+
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(TrainingError, match="none is not a folder"):
         load_dataset(f"folder:{tmp_path / 'none'}")

@@ -12,6 +12,7 @@ from kompakt_training.progress import (
     TrainingProgress,
     duration,
     live_figures,
+    reading,
     say,
     stdout_console,
 )
@@ -140,3 +141,14 @@ def test_a_pipe_that_is_to_be_a_terminal_is_as_wide_as_one(monkeypatch):
     assert stdout_console().width == 10_000
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert stdout_console().width == 100
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_reading_shows_a_bar_on_a_terminal(is_terminal):
+    out = io.StringIO()
+    track = reading(Console(file=out, force_terminal=is_terminal, width=80))
+
+    assert list(track(range(3))) == [0, 1, 2]
+
+    assert out.getvalue().splitlines()[0] == "reading the images …"
+    assert ("100%" in out.getvalue()) == is_terminal

@@ -17,9 +17,11 @@ SIZES = st.lists(st.tuples(st.integers(8, 60), st.integers(8, 60)), min_size=1, 
         ([(8, 9), (100, 100)], 8),
         ([(7, 100), (100, 20)], 16),
         ([(3, 3), (4, 7)], 8),
+        ([(15000, 20)] + 98 * [(96, 96)], 16),
+        ([(15000, 20)] + 99 * [(96, 96)], 64),
     ],
 )
-def test_the_default_side_is_the_shortest_rounded_down(sizes, side):
+def test_the_default_side_is_the_shortest_of_nearly_all_rounded_down(sizes, side):
     assert default_side(sizes) == side
 
 

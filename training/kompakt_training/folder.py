@@ -1,6 +1,5 @@
 """A folder of image files as a dataset."""
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from kompakt_codec.errors import CodecError
 from kompakt_training.errors import TrainingError
-from kompakt_training.image_files import read_image, skipped_note
+from kompakt_training.folder_survey import Source, Survey, Track, read_again, survey_of, untracked
 from kompakt_training.imageset import Images, ImageSet, Labels
-from kompakt_training.run_files import files_below, runs_note
+from kompakt_training.run_files import runs_note
 from kompakt_training.tiles import MAX_SIDE, Size, cut, default_side, num_held, share
 
 MIN_FOLDER_IMAGES = 20
@@ -29,31 +27,6 @@ _SPLIT_SEED = 0
 _GIB = 1 << 30
 
 Indices = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Source:
-    """An image file and what it holds."""
-
-    file: Path
-    size: Size
-    channels: int
-    label: str
-    """The name of the folder's own folder that it lies in, or empty."""
-    digest: bytes
-    """A hash of its pixels."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Survey:
-    """A folder's images in the order of their names, and what else lies there."""
-
-    sources: Sequence[_Source]
-    num_skipped: int
-    reason: str
-    """The first of the others, and why it was skipped."""
-    num_runs: int
-    """Folders of runs that were left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +48,7 @@ def load_folder(
     crop: int | None = None,
     memory_gib: float = DEFAULT_MEMORY_GIB,
     own: Sequence[Path] = (),
+    track: Track = untracked,
 ) -> ImageSet:
     """Load the images below ``path``: whole if they agree in size, else cut into tiles.
 
@@ -84,12 +58,13 @@ def load_folder(
     never by tile, and depends only on the names of the images' files, never on a run's seed or the
     tiles: those skipped as too small are split too, and leave their part smaller. Of images that
     hold more tiles than ``memory_gib`` (at least 0.1), as many as fit are taken, drawn from all of
-    them. Folders of runs, and ``own``, are left out as ``files_below`` says.
+    them. Folders of runs, and ``own``, are left out as ``files_below`` says. All
+    images are read once, and those taken again, each time through ``track``.
     Raises TrainingError; ValueError for images of a size that no model accepts.
     """
     if not path.is_dir():
         raise TrainingError(f"{path} is not a folder")
-    survey = _survey(path, own)
+    survey = survey_of(path, own, track)
     side = crop or _side_needed(survey.sources)
     tile = (side, side) if side else survey.sources[0].size
     is_large = np.array([num_held(source.size, tile) > 0 for source in survey.sources], np.bool_)
@@ -103,7 +78,7 @@ def load_folder(
     if not side:
         _refuse_too_much(path, sources, max_bytes)
     plan = _plan(sources, parts, tile, max_bytes if side else None)
-    train, val, test = (_load(sources, part) for part in plan)
+    train, val, test = (_load(sources, part, track) for part in plan)
     return ImageSet(
         name=name,
         licence=licence or "not stated",
@@ -122,39 +97,10 @@ def load_folder(
     )
 
 
-def _survey(path: Path, own: Sequence[Path]) -> _Survey:
-    files = files_below(path, own=own)
-    sources: list[_Source] = []
-    skipped = list(files.skipped)
-    for file in files.paths:
-        try:
-            pixels = read_image(file)
-        except CodecError as exc:
-            skipped.append(skipped_note(file, exc))
-            continue
-        parts = file.relative_to(path).parts
-        height, width, channels = pixels.shape
-        sources.append(
-            _Source(
-                file=file,
-                size=(height, width),
-                channels=channels,
-                label=parts[0] if len(parts) > 1 else "",
-                digest=hashlib.sha256(np.ascontiguousarray(pixels).data).digest(),
-            )
-        )
-    return _Survey(
-        sources=sources,
-        num_skipped=len(skipped),
-        reason=skipped[0] if skipped else "",
-        num_runs=files.num_runs,
-    )
-
-
-def _side_needed(sources: Sequence[_Source]) -> int | None:
+def _side_needed(sources: Sequence[Source]) -> int | None:
     """The side of the tiles, None where every image can be taken whole."""
-    sizes = {source.size for source in sources}
-    if len(sizes) == 1 and max(max(size) for size in sizes) <= MAX_SIDE:
+    sizes = [source.size for source in sources]
+    if len(set(sizes)) == 1 and max(sizes[0]) <= MAX_SIDE:
         return None
     return default_side(sizes)
 
@@ -169,7 +115,7 @@ def _lack(count: int, parts: Sequence[Indices]) -> str:
     return ""
 
 
-def _holding(path: Path, count: int, small: str, survey: _Survey) -> str:
+def _holding(path: Path, count: int, small: str, survey: Survey) -> str:
     others = f"{survey.num_skipped} files skipped, the first: {survey.reason}"
     parts = [small, others * bool(survey.num_skipped), runs_note(survey.num_runs)]
     notes = "; ".join(part for part in parts if part)
@@ -177,7 +123,7 @@ def _holding(path: Path, count: int, small: str, survey: _Survey) -> str:
     return f"{path} holds {counted}"
 
 
-def _num_seen(sources: Sequence[_Source], plan: Sequence[_Part]) -> int:
+def _num_seen(sources: Sequence[Source], plan: Sequence[_Part]) -> int:
     """How many test images have the pixels of one to train on, or are tiles of such images."""
     train, _, test = (
         [((sources[i].size, sources[i].digest), count) for i, count in taken]
@@ -187,7 +133,7 @@ def _num_seen(sources: Sequence[_Source], plan: Sequence[_Part]) -> int:
     return sum(count for image, count in test if image in known)
 
 
-def _refuse_too_much(path: Path, sources: Sequence[_Source], max_bytes: int) -> None:
+def _refuse_too_much(path: Path, sources: Sequence[Source], max_bytes: int) -> None:
     height, width = sources[0].size
     needed = len(sources) * height * width * _channels(sources)
     if needed > max_bytes:
@@ -198,11 +144,11 @@ def _refuse_too_much(path: Path, sources: Sequence[_Source], max_bytes: int) -> 
         )
 
 
-def _channels(sources: Sequence[_Source]) -> int:
+def _channels(sources: Sequence[Source]) -> int:
     return max(source.channels for source in sources)
 
 
-def _labels(sources: Sequence[_Source], plan: Sequence[_Part]) -> Labels:
+def _labels(sources: Sequence[Source], plan: Sequence[_Part]) -> Labels:
     """Each tile's class, where every image lies in a folder of its class."""
     names = sorted({source.label for source in sources})
     if len(names) < 2 or not names[0]:
@@ -214,7 +160,7 @@ def _labels(sources: Sequence[_Source], plan: Sequence[_Part]) -> Labels:
 
 
 def _plan(
-    sources: Sequence[_Source], parts: Sequence[Indices], tile: Size, max_bytes: int | None
+    sources: Sequence[Source], parts: Sequence[Indices], tile: Size, max_bytes: int | None
 ) -> list[_Part]:
     """What to take for training, validation and test; ``max_bytes`` if it is tiles, else all."""
     channels = _channels(sources)
@@ -243,28 +189,18 @@ def _wide(sizes: Sequence[Size], tile: Size) -> Size:
     return (2 * tile[0], 2 * tile[1]) if is_large else tile
 
 
-def _load(sources: Sequence[_Source], part: _Part) -> Images:
+def _load(sources: Sequence[Source], part: _Part, track: Track) -> Images:
     """The tiles of a part's images (N, *tile, channels), which are read one at a time."""
     tiles = np.empty((sum(part.counts), *part.tile, _channels(sources)), np.uint8)
     end = 0
-    for index, count in zip(part.indices.tolist(), part.counts, strict=True):
-        if count:
-            # Grey is broadcast over the three channels where the set is RGB.
-            image = _read_again(sources[index])
-            chosen = cut(image, part.tile, count=count, seed=[_SPLIT_SEED, index])
-            tiles[end : end + count] = chosen
-            end += count
+    taken = [pair for pair in zip(part.indices.tolist(), part.counts, strict=True) if pair[1]]
+    for index, count in track(taken):
+        # Grey is broadcast over the three channels where the set is RGB.
+        image = read_again(sources[index])
+        chosen = cut(image, part.tile, count=count, seed=[_SPLIT_SEED, index])
+        tiles[end : end + count] = chosen
+        end += count
     return tiles
-
-
-def _read_again(source: _Source) -> Images:
-    try:
-        image = read_image(source.file)
-    except CodecError as exc:
-        raise TrainingError(f"{source.file} has changed since it was first read: {exc}") from exc
-    if image.shape != (*source.size, source.channels):
-        raise TrainingError(f"{source.file} has changed since it was first read")
-    return image
 
 
 def _split(is_kept: npt.NDArray[np.bool_]) -> tuple[Indices, Indices, Indices]:

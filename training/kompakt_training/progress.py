@@ -4,10 +4,11 @@ Bits per pixel are the training's estimates, as "bpp est." says.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
+import rich.progress
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -21,6 +22,7 @@ from rich.table import Table
 
 from kompakt_codec.metrics import psnr_db
 from kompakt_training.evaluation import Result
+from kompakt_training.folder_survey import Track
 from kompakt_training.state import HistoryRow, TrainingState
 from kompakt_training.steps import Step, StepRow
 
@@ -28,6 +30,8 @@ WARM_UP_STEPS = 5
 """The first steps of a run, which take longer than the others."""
 TIMED_STEPS = 30
 _PIPE_WIDTH = 10_000
+
+_Item = TypeVar("_Item")
 
 
 def stdout_console(*, quiet: bool = False) -> Console:
@@ -42,6 +46,22 @@ def say(console: Console, text: str) -> None:
     """Print plain text as it is, without wrapping or colours; "?" for what has no encoding."""
     text = text.encode(console.encoding, "replace").decode(console.encoding)
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def reading(console: Console) -> Track:
+    """Say that images are read; on a terminal a bar shows how many."""
+    say(console, "reading the images …")
+
+    def track(items: Sequence[_Item], /) -> Iterable[_Item]:
+        return rich.progress.track(
+            items,
+            "reading",
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+
+    return track
 
 
 def duration(seconds: float) -> str:

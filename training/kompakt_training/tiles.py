@@ -1,6 +1,6 @@
 """Images of any size cut into tiles of one."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -13,18 +13,21 @@ MAX_TILES_AN_IMAGE = 256
 
 _LARGEST_DEFAULT_SIDE = 64
 _MULTIPLE = 8
+_MOST_LEFT_OUT = 0.01
+"""Of the images, so that a few thin ones do not make all tiles small."""
 
 Size = tuple[int, int]
 """Height and width."""
 
 
-def default_side(sizes: Collection[Size]) -> int:
+def default_side(sizes: Sequence[Size]) -> int:
     """The side of the tiles for images of these sizes: 8 to 64, a multiple of 8.
 
-    It is the shortest side among the images, rounded down. Images with a side under 8 do not count,
-    they will be left out.
+    It is the shortest side among the images, rounded down, but for a hundredth of them whose sides
+    are shorter, and those with a side under 8: they will be left out.
     """
-    shortest = min((min(size) for size in sizes if min(size) >= _MULTIPLE), default=_MULTIPLE)
+    sides = sorted(min(size) for size in sizes if min(size) >= _MULTIPLE) or [_MULTIPLE]
+    shortest = sides[int(_MOST_LEFT_OUT * len(sides))]
     return min(_LARGEST_DEFAULT_SIDE, shortest // _MULTIPLE * _MULTIPLE)
 
 

@@ -15,10 +15,11 @@ from kompakt_training.catalogue import FOLDER_PREFIX, dataset_name
 from kompakt_training.data import load_dataset
 from kompakt_training.errors import TrainingError
 from kompakt_training.folder import DEFAULT_MEMORY_GIB
+from kompakt_training.folder_survey import untracked
 from kompakt_training.imageset import ImageSet
 from kompakt_training.launch import launched_rank
 from kompakt_training.losses import CONDITIONAL
-from kompakt_training.progress import results_table, say, stdout_console
+from kompakt_training.progress import reading, results_table, say, stdout_console
 from kompakt_training.recipes import CONFIG_HELP, RECIPES
 from kompakt_training.run import Run, execute, pick_device
 from kompakt_training.settings import (
@@ -69,6 +70,7 @@ def train(parser: Parser, args: argparse.Namespace) -> None:
         crop=args.crop,
         memory_gib=args.image_memory or DEFAULT_MEMORY_GIB,
         own=[_folder(args, model) for model in ([args.model] if args.model else RECIPES)],
+        track=reading(console) if args.dataset.startswith(FOLDER_PREFIX) else untracked,
     )
     if images.crop and args.crop is None:
         say(console, _cut_line(images.crop))
