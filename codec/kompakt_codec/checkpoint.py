@@ -21,7 +21,7 @@ from kompakt_codec.errors import CheckpointError
 from kompakt_codec.files import write_whole
 from kompakt_codec.gaussian_coder import GaussianEntropy
 from kompakt_codec.header import HEADER_KEY, Header, Measured, StoredAs, Training, parse_header
-from kompakt_codec.hyper_coder import HyperEntropy
+from kompakt_codec.live_channels import hyper_entropy_from_tensors
 from kompakt_codec.models import ContextModel, ImageSpec, TransformModel, build_model
 from kompakt_codec.table_coder import TableEntropy
 
@@ -210,7 +210,7 @@ def _read_entropy(
     if header.entropy == "gaussian":
         return GaussianEntropy.from_tensors(parts)
     if header.entropy == "hyperprior":
-        return HyperEntropy.from_tensors(parts, levels=header.levels)
+        return hyper_entropy_from_tensors(parts, levels=header.levels)
     return TableEntropy.from_tensors(parts, shape=header.latent_shape, levels=header.levels)
 
 

@@ -34,7 +34,7 @@ _MEAN_LIMIT = MAX_SYMBOL << PARAMETER_BITS
 _SHIFT = SUM_BITS - PARAMETER_BITS
 _LINE = 16
 """Numbers that a line of a cache holds: so many are written together."""
-_NEAR = len(PLACES) - 1
+NUM_NEAR = len(PLACES) - 1
 """Layers of each kind that a group in four steps has for the steps after the first."""
 
 
@@ -73,7 +73,7 @@ def steps_of(bounds: Sequence[int], spatial: int) -> list[list[Step]]:
             steps.append([first])
             continue
         ours = [first._replace(place=PLACES[0])]
-        for index, place in enumerate(PLACES[1:], start=_NEAR * group):
+        for index, place in enumerate(PLACES[1:], start=NUM_NEAR * group):
             names = f"near_mixed.{index}", f"near_last.{index}", f"near.{index}"
             ours.append(Step(start, stop, *names, place))
         steps.append(ours)
@@ -99,7 +99,7 @@ def layer_names(groups: int, spatial: int) -> Iterator[str]:
     yield from (f"mixed.{i}" for i in range(groups))
     yield from (f"last.{i}" for i in range(groups))
     for part in ("near", "near_mixed", "near_last"):
-        yield from (f"{part}.{i}" for i in range(_NEAR * spatial))
+        yield from (f"{part}.{i}" for i in range(NUM_NEAR * spatial))
 
 
 def check_layers(layers: Mapping[str, IntegerConv], side: TableEntropy) -> tuple[list[int], int]:
@@ -108,7 +108,7 @@ def check_layers(layers: Mapping[str, IntegerConv], side: TableEntropy) -> tuple
     Raises CheckpointError.
     """
     groups = sum(name.startswith("last.") for name in layers)
-    spatial = sum(name.startswith("near.") for name in layers) // _NEAR
+    spatial = sum(name.startswith("near.") for name in layers) // NUM_NEAR
     if not 1 <= groups <= MAX_GROUPS or set(layers) != set(layer_names(groups, spatial)):
         raise CheckpointError("the hyperprior's layers are not those of a hyperprior")
     if spatial > groups:
@@ -132,8 +132,8 @@ def check_layers(layers: Mapping[str, IntegerConv], side: TableEntropy) -> tuple
         **{f"mixed.{i}": (units, units, 1, 1) for i in range(groups)},
         **{f"last.{i}": (outputs[i], units, 1, 1) for i in range(groups)},
     }
-    for i in range(_NEAR * spatial):
-        output = outputs[i // _NEAR]
+    for i in range(NUM_NEAR * spatial):
+        output = outputs[i // NUM_NEAR]
         shapes[f"near.{i}"] = (units, output // 2, 3, 3)
         shapes[f"near_mixed.{i}"] = (units, units, 1, 1)
         shapes[f"near_last.{i}"] = (output, units, 1, 1)

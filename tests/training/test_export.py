@@ -5,11 +5,13 @@ import torch
 from kompakt_codec.checkpoint import Checkpoint
 from kompakt_codec.codec import Codec
 from kompakt_codec.frame import Profile
+from kompakt_codec.live_channels import LiveEntropy
 from kompakt_codec.metrics import mse, psnr_db
 from kompakt_codec.models import ImageSpec, build_model
 from kompakt_training.errors import TrainingError
 from kompakt_training.export import build_tables, export_checkpoint, freeze
 from kompakt_training.losses import LOSSES
+from kompakt_training.quantiser import symbols_of
 from kompakt_training.settings import ExportSettings
 from kompakt_training.trainer import Trainer
 from tests.training.helpers import FINE_STEP, TINY, digit_set, digits, tiny_settings
@@ -144,3 +146,23 @@ def test_loading_gives_the_tables_that_were_saved(tmp_path):
 
     assert loaded.entropy.fingerprint == checkpoint.entropy.fingerprint
     assert loaded.header == checkpoint.header
+
+
+def test_channels_that_are_always_zero_are_not_coded():
+    images = digit_set()
+    spec, config = images.spec, tiny_settings("hyperprior").config
+    model = build_model("hyperprior", spec, config).eval()
+    with torch.no_grad():
+        model.gain.log_gain[:, :3] += 4  # fine steps for the first channels
+        model.g_a.basis[2] = 0
+    entropy = freeze(model, images.train, step_scale=1.0)
+
+    assert isinstance(entropy, LiveEntropy)
+    assert entropy.live[:3].tolist() == [True, True, False]
+    pixels = torch.from_numpy(images.train).permute(0, 3, 1, 2)
+    for level in range(model.levels):
+        symbols = entropy.quantise(symbols_of(model, pixels, level), [level])
+        assert entropy.live[symbols.any((0, 2, 3))].all()
+        payloads = entropy.encode(symbols, [level] * len(symbols))
+        decoded = entropy.decode(payloads, [level] * len(symbols), symbols.shape[1:])
+        assert np.array_equal(decoded, symbols)

@@ -106,7 +106,7 @@ def test_static_tables_become_mixtures_of_their_moments(tmp_path):
 
     checkpoint = Checkpoint.load(PHOTOS)
     model = restored(checkpoint, load_start(PHOTOS))
-    assert_moments(model.prior.side, checkpoint.entropy.side)
+    assert_moments(model.prior.side, checkpoint.entropy.inner.side)
 
 
 def assert_moments(prior, tables):

@@ -19,6 +19,7 @@ from kompakt_codec.entropy import (
 from kompakt_codec.frame import Profile
 from kompakt_codec.header import Measured, Training
 from kompakt_codec.hyper_coder import HyperEntropy
+from kompakt_codec.live_channels import LiveEntropy
 from kompakt_codec.models import ContextModel, HyperpriorModel, TransformModel, build_model
 from kompakt_codec.table_coder import TableEntropy
 from kompakt_training.errors import TrainingError
@@ -141,8 +142,11 @@ def of_level(labels: LabelNumbers | None, level: int) -> slice | npt.NDArray[np.
 
 def _freeze_hyperprior(
     model: HyperpriorModel, symbols: Iterable[npt.NDArray[np.float32]]
-) -> HyperEntropy:
-    """The side information is what the frozen networks make of each level's symbols."""
+) -> HyperEntropy | LiveEntropy:
+    """The side information is what the frozen networks make of each level's symbols.
+
+    Channels that are 0 in all of these are not coded.
+    """
     side = model.prior.side_channels
     wide = EntropyTables(
         shape=(side, 1, 1),
@@ -151,8 +155,10 @@ def _freeze_hyperprior(
     )
     draft = HyperEntropy.freeze(model.prior, TableEntropy([wide] * model.levels))
     tables = []
+    live = np.zeros(draft.channels, np.bool_)
     for level, y in enumerate(symbols):
         clipped = draft.quantise(y, [level] * len(y))
+        live |= clipped.any((0, 2, 3))
         parts = [
             draft.side_information(
                 clipped[i : i + _SIDE_BATCH], [level] * len(clipped[i : i + _SIDE_BATCH])
@@ -160,7 +166,8 @@ def _freeze_hyperprior(
             for i in range(0, len(clipped), _SIDE_BATCH)
         ]
         tables.append(build_tables(np.concatenate(parts).astype(np.float32), any_size=True))
-    return HyperEntropy.freeze(model.prior, TableEntropy(tables))
+    whole = HyperEntropy.freeze(model.prior, TableEntropy(tables))
+    return whole if live.all() else LiveEntropy.of(whole, live)
 
 
 def build_tables(symbols: npt.NDArray[np.float32], *, any_size: bool = False) -> EntropyTables:

@@ -8,6 +8,7 @@ from kompakt_codec.checkpoint import Checkpoint
 from kompakt_codec.context_coder import ContextEntropy
 from kompakt_codec.errors import CheckpointError
 from kompakt_codec.hyper_coder import HyperEntropy
+from kompakt_codec.live_channels import LiveEntropy
 from kompakt_codec.models import (
     ContextModel,
     FactorizedModel,
@@ -55,7 +56,7 @@ def _whole_model(checkpoint: Checkpoint) -> TransformModel:
     model.load_state_dict(checkpoint.model.state_dict(), strict=False)
     if isinstance(model, ContextModel) and isinstance(entropy, ContextEntropy):
         model.prior.load_state_dict(entropy.prior().state_dict())
-    elif isinstance(model, HyperpriorModel) and isinstance(entropy, HyperEntropy):
+    elif isinstance(model, HyperpriorModel) and isinstance(entropy, HyperEntropy | LiveEntropy):
         entropy.restore(model.prior)
     elif isinstance(model, FactorizedModel) and isinstance(entropy, TableEntropy):
         model.prior.take_moments(*map(torch.from_numpy, entropy.moments()))
