@@ -22,7 +22,7 @@ Event: TypeAlias = tuple["Link", Outcome]
 """What came of which stream."""
 
 _READ: set[Link] = set()
-"""The streams that a thread of this process reads."""
+"""The streams that a thread of this process reads, or is about to."""
 
 
 class Link:
@@ -55,7 +55,12 @@ class Link:
         except ValueError as error:
             raise error_of_channel(error) from error
         self._reader = threading.Thread(target=self._read, name="kompakt-stream", daemon=True)
-        self._reader.start()
+        _READ.add(self)  # not by the thread, which the end of the interpreter may find before that
+        try:
+            self._reader.start()
+        except RuntimeError:  # there can be no more threads
+            _READ.discard(self)
+            raise
 
     def send(self, message: Message | None) -> None:
         """Have a message sent, without waiting for it; None says that there are no more."""
@@ -70,7 +75,6 @@ class Link:
 
     def _read(self) -> None:
         outcome: Outcome
-        _READ.add(self)
         try:
             for outcome in self._call:
                 self._tell(outcome)

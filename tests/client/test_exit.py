@@ -5,12 +5,14 @@ import subprocess
 import sys
 import threading
 
+import pytest
+
 from kompakt_client import Client
 from kompakt_client._link import Link
 
 PROGRAM = """
-from tests.client.test_exit import Owner
-owner = Owner()  # until the interpreter ends
+from tests.client.test_exit import LateLink, Link, Owner
+owner = Owner({kind})  # until the interpreter ends
 """
 
 
@@ -29,18 +31,28 @@ class Call:
         self.over.set()
 
 
+class LateLink(Link):
+    """One whose thread comes to nothing before it is closed."""
+
+    def _read(self):
+        self._call.over.wait()
+        super()._read()
+
+
 class Owner:
     """Closes a stream when it is collected itself, as a run does."""
 
-    def __init__(self):
+    def __init__(self, kind):
         settings = vars(Client())["_settings"]
-        self.close = Link(lambda *_, **__: Call(), None, settings, print, wait=False).close
+        self.close = kind(lambda *_, **__: Call(), None, settings, print, wait=False).close
 
     def __del__(self):
         self.close()
 
 
-def test_streams_are_closed_while_grpcs_threads_live():
-    done = subprocess.run([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, check=True)
+@pytest.mark.parametrize("kind", ["Link", "LateLink"])
+def test_streams_are_closed_while_grpcs_threads_live(kind):
+    command = [sys.executable, "-c", PROGRAM.format(kind=kind)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
 
     assert done.stdout == b"in time\n"
