@@ -153,6 +153,19 @@ def test_names_that_are_no_text_are_printed_as_they_are(running, tmp_path, print
     assert b"\xff." in done.stdout
 
 
+def test_names_are_printed_as_the_environment_asks(running, tmp_path):
+    write_png(tmp_path / "\u00e9.png")
+    done = subprocess.run(
+        command(running, "compress", "\u00e9.png", "-o", "\u00e9.kpt"),
+        capture_output=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": "ascii:backslashreplace"},
+    )
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert rb"\xe9.kpt" in done.stdout
+
+
 @pytest.mark.parametrize("is_unbuffered", ["", "1"])
 def test_standard_output_without_room_fails(running, tmp_path, is_unbuffered):
     write_png(tmp_path / "a.png", height=64, width=64)

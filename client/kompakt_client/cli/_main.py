@@ -28,8 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 is success, 1 a failure (in a run over many files, of any of them), 2 wrong
     usage, 130 an interrupt, 141 a reader that went away.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):  # which else fails at names that are not in UTF-8
-        sys.stdout.reconfigure(errors="surrogateescape")
+    out = sys.stdout
+    # Where nobody asked for anything else it fails at names that are not in UTF-8.
+    if isinstance(out, io.TextIOWrapper) and out.errors == "strict":
+        out.reconfigure(errors="surrogateescape")
     try:
         status = _run(list(sys.argv[1:] if argv is None else argv))
         if sys.stdout is not None:  # as it is where it was closed
