@@ -5,11 +5,14 @@ gRPC's own thread when a watcher leaves: two watchers could stop the whole serve
 who takes no answer everybody's checks.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Collection
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+_LOGGER = logging.getLogger(__name__)
 
 _Response = health_pb2.HealthCheckResponse
 Send = Callable[[health_pb2.HealthCheckResponse | None], None]
@@ -57,7 +60,10 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
     def _tell_all(self) -> None:
         """Not here, nor in turn: some take no answer, or not for long."""
         for watcher in self._watchers.copy():
-            threading.Thread(target=watcher.tell, name="health", daemon=True).start()
+            try:
+                threading.Thread(target=watcher.tell, name="health", daemon=True).start()
+            except RuntimeError as exc:  # it would end the stop of the server, and so every call
+                _LOGGER.error("no thread to tell a watcher of health", extra={"reason": str(exc)})
 
 
 class _Watcher:

@@ -59,9 +59,8 @@ def one_who_takes_no_answer(server: Server) -> Iterator[None]:
             + frame(_DATA, _END_STREAM, bytes(5), stream=1)
         )
         with connection.makefile("rb") as file:
-            while (head := file.read(9))[
-                3
-            ] != _HEADERS:  # its headers need no window, and go with it
+            # Its headers need no window, and go with it.
+            while (head := file.read(9))[3] != _HEADERS:
                 file.read(int.from_bytes(head[:3]))
             yield
 
@@ -127,6 +126,26 @@ def test_watchers_hear_that_the_server_stops_and_do_not_keep_it(serve):
             assert caught.value.details() == "the server is shutting down"
         stopping.join(60)
         assert not stopping.is_alive()
+
+
+def test_without_threads_to_tell_them_watchers_hear_at_the_next_change(serve, monkeypatch, caplog):
+    server, start = serve(), threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "health":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with own_channel(server) as channel:
+        response = watch(channel)
+        assert next(response).status == SERVING
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            server.drain()
+        assert "no thread to tell a watcher of health" in caplog.text
+        server.drain()
+        assert next(response).status == NOT_SERVING
+        response.cancel()
 
 
 def test_a_service_that_is_not_there_can_be_watched(channel):
