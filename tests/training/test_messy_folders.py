@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from kompakt_training import folder as folder_module
 from kompakt_training.bench_data import load_bench_images
@@ -36,6 +37,19 @@ def test_a_benchmark_skips_a_file_that_cannot_be_read(folder):
     [note] = load_bench_images(str(folder)).notes
 
     assert note == "1 files skipped, the first: 0020a.png: cannot be read: Input/output error"
+
+
+@pytest.mark.parametrize(
+    ("image", "why"),
+    [
+        (Image.new("RGBA", (8, 8)), "the image has transparent pixels: flatten it"),
+        (Image.new("I;16", (8, 8)), "more than 8 bits a channel: convert the image to 8 bits"),
+    ],
+)
+def test_no_fit_is_advised_which_only_the_service_has(folder, image, why):
+    image.save(folder / "0019a.png")
+
+    assert load_dataset(f"folder:{folder}").skip_reason == f"0019a.png: {why}"
 
 
 def test_links_to_folders_are_told(folder):
