@@ -102,7 +102,7 @@ def test_the_model_cards_are_those_of_the_checkpoints(path):
         header.fingerprint[:8],
         header.training.licence,
         header.training.command,
-        f"{header.training.epochs} epochs",
+        f"{header.training.epochs} epoch{'s' * (header.training.epochs != 1)}",
         f"{header.training.num_images:,} training images",
         f"{header.measured.bytes_per_image:.2f} embedded",
         f"{header.measured.mse:.5f}, {header.measured.psnr_db:.2f} dB",

@@ -1,7 +1,6 @@
 """Calls that change the models are few at a time, and nobody else waits for them."""
 
 import json
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -13,11 +12,12 @@ import pytest
 
 from kompakt.v1 import compression_pb2 as pb
 from kompakt.v1 import compression_pb2_grpc as pb_grpc
+from kompakt_codec.models import ImageSpec
 from kompakt_service.server import Server
-from kompakt_service.settings import DEFAULT_MODELS
 from tests.service.live import another_change, eventually
 from tests.service.support import details, failure, metrics_page, status_of, value
 from tests.service.test_command import started
+from tests.support import make_any_size_checkpoint
 
 LARGE = pb.UnloadModelRequest(model="x" * 1_000_000)
 ACCEPTED = 8
@@ -109,10 +109,11 @@ def test_a_change_that_waits_does_not_keep_the_process(directory, state_file):
 
 
 def test_a_checkpoint_that_is_being_loaded_does_not_keep_the_process(directory):
-    shutil.copy(DEFAULT_MODELS / "photos.safetensors", directory / "next")
+    spec = ImageSpec(height=512, width=512, channels=3)  # its test takes seconds
+    make_any_size_checkpoint(spec=spec, blocks=16).save(directory / "next/slow.safetensors")
     with serving(directory, "--grace-seconds", "0") as (process, channel):
         admin = pb_grpc.ModelAdminServiceStub(channel)
-        call = admin.LoadModel.future(pb.LoadModelRequest(path="next/photos.safetensors"))
+        call = admin.LoadModel.future(pb.LoadModelRequest(path="next/slow.safetensors"))
         with pytest.raises(grpc.FutureTimeoutError):
             call.result(timeout=0.5)
         process.send_signal(signal.SIGTERM)
