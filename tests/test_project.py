@@ -13,6 +13,7 @@ from google.protobuf import descriptor_pb2
 
 from kompakt.v1 import compression_pb2 as pb
 from kompakt_codec.checkpoint import Checkpoint
+from kompakt_codec.live_channels import LiveEntropy
 from kompakt_service.errors import STATUS_CODES
 from kompakt_service.settings import DEFAULT_MODELS, Settings, name_of_flag
 
@@ -93,7 +94,8 @@ def test_relative_links_in_the_documents_lead_somewhere():
 
 @pytest.mark.parametrize("path", sorted(DEFAULT_MODELS.glob("*.safetensors")), ids=lambda p: p.stem)
 def test_the_model_cards_are_those_of_the_checkpoints(path):
-    header = Checkpoint.load(path).header
+    checkpoint = Checkpoint.load(path)
+    header = checkpoint.header
     card = (ROOT / "docs/models.md").read_text()
     assert header.measured is not None
     assert header.measured.psnr_db is not None
@@ -108,3 +110,5 @@ def test_the_model_cards_are_those_of_the_checkpoints(path):
         f"{header.measured.mse:.5f}, {header.measured.psnr_db:.2f} dB",
     ):
         assert fact in card
+    if isinstance(checkpoint.entropy, LiveEntropy):
+        assert f"{checkpoint.entropy.live.sum()} are coded" in card
